@@ -1,0 +1,87 @@
+using System.Runtime.InteropServices;
+
+namespace Hyperscope.LinuxHost;
+
+/// <summary>An anonymous memory file (memfd), the backing of guest memory.</summary>
+/// <remarks>The descriptor can be mapped any number of times and passed to other processes; pages exist once touched.</remarks>
+public sealed partial class SharedMemory : IDisposable
+{
+    private const uint CloseOnExec = 1; // MFD_CLOEXEC
+
+    /// <summary>Creates a memory file of <paramref name="size"/> zero bytes.</summary>
+    /// <param name="name">Shown in /proc, for people only.</param>
+    /// <param name="size">Bytes; a multiple of the page size.</param>
+    /// <exception cref="LinuxException">memfd_create or ftruncate failed.</exception>
+    public SharedMemory(string name, ulong size)
+    {
+        Handle = MemfdCreate(name, CloseOnExec);
+        if (Handle.IsInvalid)
+            throw LinuxException.FromLastCall("memfd_create");
+        Size = size;
+        if (Ftruncate(Handle, checked((long)size)) < 0)
+        {
+            LinuxException failure = LinuxException.FromLastCall($"ftruncate to {size} bytes");
+            Handle.Dispose();
+            throw failure;
+        }
+    }
+
+    /// <summary>The memory file's descriptor.</summary>
+    public FileDescriptorHandle Handle { get; }
+
+    /// <summary>Size in bytes.</summary>
+    public ulong Size { get; }
+
+    /// <summary>Maps a range of the file, shared, readable and writable.</summary>
+    /// <exception cref="LinuxException">mmap failed.</exception>
+    public MemoryMapping Map(ulong offset, ulong length) => MemoryMapping.Create(Handle, offset, length);
+
+    /// <inheritdoc/>
+    public void Dispose() => Handle.Dispose();
+
+    [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial FileDescriptorHandle MemfdCreate(string name, uint flags);
+
+    [LibraryImport("libc", EntryPoint = "ftruncate", SetLastError = true)]
+    private static partial int Ftruncate(FileDescriptorHandle fd, long length);
+}
+
+/// <summary>One mapping of memory into this process; unmapped when released.</summary>
+public sealed partial class MemoryMapping : SafeHandle
+{
+    private const int ProtectionReadWrite = 3; // PROT_READ | PROT_WRITE
+    private const int MapShared = 1;
+
+    private MemoryMapping(nint address, ulong length)
+        : base(invalidHandleValue: -1, ownsHandle: true)
+    {
+        SetHandle(address);
+        Length = length;
+    }
+
+    /// <summary>Length in bytes.</summary>
+    public ulong Length { get; }
+
+    /// <summary>First byte. Valid while the handle is open or referenced.</summary>
+    public nint Address => handle;
+
+    /// <inheritdoc/>
+    public override bool IsInvalid => handle == -1;
+
+    internal static MemoryMapping Create(FileDescriptorHandle fd, ulong offset, ulong length)
+    {
+        nint address = Mmap(0, checked((nuint)length), ProtectionReadWrite, MapShared, fd, checked((long)offset));
+        if (address == -1)
+            throw LinuxException.FromLastCall($"mmap of {length} bytes at offset {offset}");
+        return new MemoryMapping(address, length);
+    }
+
+    /// <inheritdoc/>
+    protected override bool ReleaseHandle() => Munmap(handle, checked((nuint)Length)) == 0;
+
+    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
+    private static partial nint Mmap(nint address, nuint length, int protection, int flags, FileDescriptorHandle fd, long offset);
+
+    [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
+    private static partial int Munmap(nint address, nuint length);
+}
