@@ -13,7 +13,10 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     private readonly TaskCompletionSource<VmExit> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
     private Thread[] _threads = [];
+    private readonly object _suspension = new();
+    private bool _isSuspended;
     private bool _isDisposed;
+    private VmExit? _outcome;
 
     /// <summary>Makes a stopped VM with its memory in place.</summary>
     /// <param name="options">Its parts.</param>
@@ -79,8 +82,6 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         }
     }
 
-    private VmExit? Outcome { get; set; }
-
     /// <summary>Gives each vCPU its thread.</summary>
     /// <exception cref="InvalidOperationException">The VM was started before.</exception>
     public void Start()
@@ -109,6 +110,26 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         _ = Task.Run(AwaitThreads);
     }
 
+    /// <summary>Takes every vCPU out of its run loop until <see cref="Resume"/>: the device manager does not run them, so jobs queued to
+    /// them wait. Does not wait for the vCPUs; one that waits for a tool's reply goes on waiting.</summary>
+    public void Suspend()
+    {
+        lock (_suspension)
+            _isSuspended = true;
+        foreach (SoftwareVcpu vcpu in _processors.Vcpus)
+            vcpu.RequestStop();
+    }
+
+    /// <summary>Lets vCPUs run again.</summary>
+    public void Resume()
+    {
+        lock (_suspension)
+        {
+            _isSuspended = false;
+            Monitor.PulseAll(_suspension);
+        }
+    }
+
     /// <summary>Asks every vCPU to stop and waits until they have.</summary>
     public Task<VmExit> StopAsync()
     {
@@ -121,13 +142,14 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     {
         lock (_gate)
         {
-            Outcome ??= outcome;
+            _outcome ??= outcome;
             if (_threads.Length == 0)
-                _completion.TrySetResult(Outcome);
+                _completion.TrySetResult(_outcome);
         }
 
         foreach (SoftwareVcpu vcpu in _processors.Vcpus)
             vcpu.RequestStop();
+        Resume();
     }
 
     /// <inheritdoc/>
@@ -166,10 +188,15 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     {
         try
         {
-            if (vcpu.Run() != RunOutcome.Shutdown)
-                return;
-            if (Options.OnShutdown == ShutdownAction.Stop)
-                End(new VmExit(VmExitKind.Shutdown, 0, $"vCPU {vcpu.Index} met a triple fault"));
+            while (WaitWhileSuspended())
+            {
+                if (vcpu.Run() == RunOutcome.Shutdown)
+                {
+                    if (Options.OnShutdown == ShutdownAction.Stop)
+                        End(new VmExit(VmExitKind.Shutdown, 0, $"vCPU {vcpu.Index} met a triple fault"));
+                    return;
+                }
+            }
         }
         catch (Exception failure)
         {
@@ -180,12 +207,24 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         }
     }
 
+    /// <summary>False once the VM is to end.</summary>
+    private bool WaitWhileSuspended()
+    {
+        lock (_suspension)
+        {
+            while (_isSuspended && Volatile.Read(ref _outcome) is null)
+                Monitor.Wait(_suspension);
+        }
+
+        return Volatile.Read(ref _outcome) is null;
+    }
+
     private void AwaitThreads()
     {
         foreach (Thread thread in _threads)
             thread.Join();
         lock (_gate)
-            Outcome ??= new VmExit(VmExitKind.Stopped, 0, "every vCPU has stopped");
-        _completion.TrySetResult(Outcome);
+            _outcome ??= new VmExit(VmExitKind.Stopped, 0, "every vCPU has stopped");
+        _completion.TrySetResult(_outcome);
     }
 }

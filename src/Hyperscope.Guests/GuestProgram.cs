@@ -1,6 +1,6 @@
 using Hyperscope.Vm;
 
-namespace Hyperscope.Machine.Guests;
+namespace Hyperscope.Guests;
 
 /// <summary>A guest put together in this process: bytes to load and the state in which its vCPUs start.</summary>
 /// <param name="Name">For people, and for <c>--image builtin:NAME</c>.</param>

@@ -2,7 +2,7 @@ using Hyperscope.Vm;
 using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
-namespace Hyperscope.Machine.Guests;
+namespace Hyperscope.Guests;
 
 /// <summary>What a vCPU of the self-test guest does when its mailbox says so.</summary>
 public enum SelftestAction
@@ -108,6 +108,9 @@ public static class SelftestGuest
         public const ulong NoFault = 0x100;
     }
 
+    /// <summary>Most vCPUs the guest has mailboxes and stacks for.</summary>
+    public const int MaxVcpus = 8;
+
     private const ulong Stacks = 0x8_0000;
     private const int Gates = 32;
 
@@ -115,7 +118,7 @@ public static class SelftestGuest
     public static GuestProgram Build(int vcpuCount)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(vcpuCount, 1);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(vcpuCount, VirtualMachineOptions.MaxVcpus);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(vcpuCount, MaxVcpus);
         (byte[] code, ulong[] handlers) = Assemble();
         List<(Gpa, byte[])> pieces = [.. LongModeTables.Build(), (new Gpa(LongModeTables.Idt), LongModeTables.BuildIdt(handlers)), (Code, code)];
 

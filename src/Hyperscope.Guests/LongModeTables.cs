@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using Hyperscope.Vm;
 
-namespace Hyperscope.Machine.Guests;
+namespace Hyperscope.Guests;
 
 /// <summary>Page tables, GDT and IDT for guests that start in 64-bit mode, and the register state that goes with them.</summary>
 /// <remarks>The first 2 MiB are mapped one to one in 4 KiB pages, the rest of the first GiB in 2 MiB pages; all of it supervisor, writable
