@@ -22,6 +22,10 @@ internal abstract class CliCommand : Command
     /// <summary>Set by the tree before anything runs.</summary>
     internal CliConsole Console { get; set; } = null!;
 
+    /// <summary>What makes no sense in a command line whose values are all well-formed: options that exclude each other, or
+    /// bounds.</summary>
+    protected virtual IEnumerable<string> Misuse(ParseResult parsed) => [];
+
     /// <summary>Does it.</summary>
     /// <returns>One of <see cref="ExitCode"/>.</returns>
     protected abstract Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation);
@@ -29,6 +33,9 @@ internal abstract class CliCommand : Command
     // Every expected failure becomes one line for people and an exit code; what is left is our bug and surfaces.
     private async Task<int> RunGuardedAsync(ParseResult parsed, CancellationToken cancellation)
     {
+        string[] misuse = [.. Misuse(parsed)];
+        if (misuse.Length != 0)
+            return CommandTree.Misused(Console, this, misuse);
         try
         {
             return await RunAsync(parsed, cancellation).ConfigureAwait(false);

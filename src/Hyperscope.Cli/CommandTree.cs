@@ -39,12 +39,7 @@ internal static class CommandTree
     {
         ParseResult parsed = Create(console).Parse(arguments);
         if (parsed.Action is ParseErrorAction)
-        {
-            foreach (string error in parsed.Errors.Select(static error => error.Message).Distinct())
-                await console.Error.WriteLineAsync($"hyperscope: {error}").ConfigureAwait(false);
-            await console.Error.WriteLineAsync($"Try: {PathOf(parsed.CommandResult.Command)} --help").ConfigureAwait(false);
-            return ExitCode.BadUsage;
-        }
+            return Misused(console, parsed.CommandResult.Command, parsed.Errors.Select(static error => error.Message).Distinct());
 
         var configuration = new InvocationConfiguration
         {
@@ -54,6 +49,15 @@ internal static class CommandTree
             EnableDefaultExceptionHandler = false,
         };
         return await parsed.InvokeAsync(configuration, cancellation).ConfigureAwait(false);
+    }
+
+    /// <summary>Says what is wrong with a command line, and where to look.</summary>
+    public static int Misused(CliConsole console, Command command, IEnumerable<string> errors)
+    {
+        foreach (string error in errors)
+            console.Error.WriteLine($"hyperscope: {error}");
+        console.Error.WriteLine($"Try: {PathOf(command)} --help");
+        return ExitCode.BadUsage;
     }
 
     private static string PathOf(Command command) => command.Parents.OfType<Command>().FirstOrDefault() is { } parent

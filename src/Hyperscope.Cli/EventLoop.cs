@@ -11,7 +11,8 @@ internal static class EventLoop
         int seen = 0;
         await foreach (VmEvent e in events.WithCancellation(cancellation).ConfigureAwait(false))
         {
-            EventAction action = EventCatalog.TryGet(e.Id, out EventInfo info) && !info.Accepts.Allows(answer) ? EventAction.Continue : answer;
+            bool accepts = !EventCatalog.TryGet(e.Id, out EventInfo info) || info.Accepts.Allows(answer);
+            EventAction action = accepts ? answer : EventAction.Continue;
             EventRecord record = EventText.Describe(e, action);
             if (e.IsPending)
                 e.Answer(action);

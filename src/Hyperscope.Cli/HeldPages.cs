@@ -20,8 +20,9 @@ internal sealed class HeldPages : IDisposable
         get
         {
             string? runtime = Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR");
-            return Path.Combine(
-                string.IsNullOrEmpty(runtime) ? Path.Combine(Path.GetTempPath(), $"hyperscope-{Environment.UserName}") : runtime, "hyperscope");
+            return string.IsNullOrEmpty(runtime)
+                ? Path.Combine(Path.GetTempPath(), $"hyperscope-{Environment.UserName}")
+                : Path.Combine(runtime, "hyperscope");
         }
     }
 
@@ -33,8 +34,8 @@ internal sealed class HeldPages : IDisposable
             File.SetUnixFileMode(Folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         string path = PathOf(endpoint);
         PageRecord[] pages = [.. vm.PageAccesses.Select(static page => new PageRecord($"{page.Key.Address}", page.Value.ToText()))];
-        File.WriteAllText(
-            path, JsonSerializer.Serialize(new PageListRecord($"{endpoint}", Environment.ProcessId, pages), CliJson.Default.PageListRecord));
+        var note = new PageListRecord($"{endpoint}", Environment.ProcessId, pages);
+        File.WriteAllText(path, JsonSerializer.Serialize(note, CliJson.Default.PageListRecord));
         return new HeldPages(path);
     }
 

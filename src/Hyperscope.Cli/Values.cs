@@ -132,7 +132,8 @@ internal static class Values
 
     public static byte[] Crs(ArgumentResult result) => List(
         result,
-        static (string text, out byte cr) => byte.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out cr) && cr is 0 or 3 or 4,
+        static (string text, out byte cr) =>
+            byte.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out cr) && cr is 0 or 3 or 4,
         "0, 3 or 4");
 
     /// <summary>Pages with rights: <c>0x1000=r-x</c>, <c>0x1000+16=r--</c> for 16 pages.</summary>

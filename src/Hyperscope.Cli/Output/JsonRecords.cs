@@ -4,7 +4,8 @@ using System.Text.Json.Serialization;
 namespace Hyperscope.Cli.Output;
 
 internal sealed record EventRecord(
-    uint Seq, string Kind, int Vcpu, string Rip, string? Gva, string? Gpa, string? Access, string? Old, string? New, uint? Number, string? Answer);
+    uint Seq, string Kind, int Vcpu, string Rip, string? Gva, string? Gpa, string? Access, string? Old, string? New, uint? Number,
+    string? Answer);
 
 internal sealed record PageRecord(string Gpa, string Access);
 
@@ -12,15 +13,17 @@ internal sealed record PageListRecord(string Endpoint, int ProcessId, IReadOnlyL
 
 internal sealed record MemoryRecord(string Address, int Length, string Hex);
 
-internal sealed record WrittenRecord(string Address, int Length);
+internal sealed record WrittenRecord(string Address, long Length);
 
 internal sealed record RegistersRecord(
-    int Vcpu, int Mode, IReadOnlyDictionary<string, string> General, IReadOnlyDictionary<string, string> System, IReadOnlyDictionary<string, string> Msrs);
+    int Vcpu, int Mode, IReadOnlyDictionary<string, string> General, IReadOnlyDictionary<string, string> System,
+    IReadOnlyDictionary<string, string> Msrs);
 
 internal sealed record StepRecord(int Vcpu, int Step, string Rip, string Bytes, string Instruction);
 
 internal sealed record VmInfoRecord(
-    uint Version, bool Singlestep, int Vcpus, string MaxGfn, IReadOnlyDictionary<string, string> Commands, IReadOnlyDictionary<string, string> Events);
+    uint Version, bool Singlestep, int Vcpus, string MaxGfn, IReadOnlyDictionary<string, string> Commands,
+    IReadOnlyDictionary<string, string> Events);
 
 /// <summary>What <c>--json</c> prints; addresses and registers are hex strings, because JSON numbers lose their upper bits.</summary>
 [JsonSourceGenerationOptions(

@@ -5,9 +5,8 @@ internal sealed class EventsWatchCommand : ToolCommand
 {
     private readonly Option<EventId[]> _kinds = new("--kind")
     {
-        Description = $"What to watch: {Values.AllEventNames}",
+        Description = $"What to watch (pf unless given): {Values.AllEventNames}",
         HelpName = "list",
-        DefaultValueFactory = static _ => [EventId.PageFault],
         CustomParser = Values.Events,
     };
 
@@ -20,9 +19,8 @@ internal sealed class EventsWatchCommand : ToolCommand
 
     private readonly Option<byte[]> _crs = new("--cr")
     {
-        Description = "Control registers to watch, for cr",
+        Description = "Control registers to watch, for cr (0,3,4 unless given)",
         HelpName = "list",
-        DefaultValueFactory = static _ => [0, 3, 4],
         CustomParser = Values.Crs,
     };
 
@@ -35,9 +33,8 @@ internal sealed class EventsWatchCommand : ToolCommand
 
     private readonly Option<EventAction> _answer = new("--answer")
     {
-        Description = "What to answer: continue, retry or crash",
+        Description = "What to answer: continue (unless given), retry or crash",
         HelpName = "action",
-        DefaultValueFactory = static _ => EventAction.Continue,
         CustomParser = Values.Action,
     };
 
@@ -53,9 +50,11 @@ internal sealed class EventsWatchCommand : ToolCommand
         : base(
             "watch",
             "Print events as they happen, and let the guest go on. Until Ctrl-C, or until the VM ends.",
-            new("hyperscope events watch --kvmi unix:/run/vm.sock --kind cr,msr --msr 0xc0000082", "Who changes control registers or LSTAR?"),
+            new("hyperscope events watch --kvmi unix:/run/vm.sock --kind cr,msr --msr 0xc0000082",
+                "Who changes control registers or LSTAR?"),
             new("hyperscope events watch --kvmi unix:/run/vm.sock --page 0x100000+256=r-x", "Who writes to the first MiB of code?"),
-            new("hyperscope events watch --kvmi unix:/run/vm.sock --listen --kind bp --json", "Wait for a VM, print breakpoints as JSON lines"))
+            new("hyperscope events watch --kvmi unix:/run/vm.sock --listen --kind bp --json",
+                "Wait for a VM, print breakpoints as JSON lines"))
     {
         Options.Add(_kinds);
         Options.Add(_pages);
@@ -63,11 +62,14 @@ internal sealed class EventsWatchCommand : ToolCommand
         Options.Add(_msrs);
         Options.Add(_answer);
         Options.Add(_count);
-        Validators.Add(result =>
-        {
-            if (result.GetValue(_kinds)?.Contains(EventId.Msr) == true && result.GetValue(_msrs) is not { Length: > 0 })
-                result.AddError("--kind msr needs the registers to watch: --msr 0xc0000082");
-        });
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<string> Misuse(ParseResult parsed)
+    {
+        bool namesMsrs = parsed.GetValue(_msrs) is { Length: > 0 };
+        if (KindsOf(parsed).Contains(EventId.Msr) != namesMsrs)
+            yield return "--kind msr and --msr go together: --kind msr --msr 0xc0000082";
     }
 
     /// <inheritdoc/>
@@ -77,14 +79,14 @@ internal sealed class EventsWatchCommand : ToolCommand
     protected override async Task<int> RunAsync(IntrospectedVm vm, ParseResult parsed, CancellationToken cancellation)
     {
         IAsyncEnumerable<VmEvent> events = vm.Events(cancellation);
-        EventId[] kinds = parsed.GetValue(_kinds)!;
+        EventId[] kinds = KindsOf(parsed);
         foreach (EventId kind in kinds)
             await vm.EnableAsync(kind, cancellation).ConfigureAwait(false);
         foreach (IntrospectedVcpu vcpu in vm.Vcpus)
         {
             if (kinds.Contains(EventId.Cr))
             {
-                foreach (byte cr in parsed.GetValue(_crs)!)
+                foreach (byte cr in parsed.GetValue(_crs) ?? [0, 3, 4])
                     await vcpu.ControlCrAsync(cr, enable: true, cancellation).ConfigureAwait(false);
             }
 
@@ -101,4 +103,6 @@ internal sealed class EventsWatchCommand : ToolCommand
         return await EventLoop.RunAsync(
             Console, events, IsJson(parsed), parsed.GetValue(_answer), parsed.GetValue(_count), cancellation).ConfigureAwait(false);
     }
+
+    private EventId[] KindsOf(ParseResult parsed) => parsed.GetValue(_kinds) ?? [EventId.PageFault];
 }

@@ -9,7 +9,11 @@ internal sealed class MemDumpCommand : MemCommand
 
     private readonly Argument<ulong> _length = new("length") { Description = "Bytes", CustomParser = Values.Size };
 
-    private readonly Option<FileInfo?> _output = new("--output") { Description = "File to write; standard output otherwise", HelpName = "file" };
+    private readonly Option<FileInfo?> _output = new("--output")
+    {
+        Description = "File to write; standard output otherwise",
+        HelpName = "file",
+    };
 
     /// <summary>Adds its arguments.</summary>
     public MemDumpCommand()
@@ -48,7 +52,7 @@ internal sealed class MemDumpCommand : MemCommand
         }
 
         if (file is not null && IsJson(parsed))
-            Console.WriteJson(new WrittenRecord($"0x{AddressOf(parsed):x}", (int)Math.Min(length, int.MaxValue)), CliJson.Default.WrittenRecord);
+            Console.WriteJson(new WrittenRecord($"0x{AddressOf(parsed):x}", (long)length), CliJson.Default.WrittenRecord);
         else if (file is not null)
             await Console.Error.WriteLineAsync($"{length} bytes written to {file.FullName}").ConfigureAwait(false);
         return ExitCode.Done;

@@ -23,11 +23,13 @@ internal sealed class MemReadCommand : MemCommand
             new("hyperscope mem read --kvmi unix:/run/vm.sock --virtual 0xffffffff81000000 4K", "A page of the kernel, seen by vCPU 0"))
     {
         Arguments.Add(_length);
-        Validators.Add(result =>
-        {
-            if (result.GetValue(_length) > MaxLength)
-                result.AddError($"length is above {MaxLength} bytes; use: hyperscope mem dump");
-        });
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<string> Misuse(ParseResult parsed)
+    {
+        if (parsed.GetValue(_length) > MaxLength)
+            yield return $"length {parsed.GetValue(_length)} is above {MaxLength} bytes; use: hyperscope mem dump";
     }
 
     /// <inheritdoc/>
@@ -36,7 +38,8 @@ internal sealed class MemReadCommand : MemCommand
         byte[] bytes = await ReadAsync(vm, parsed, 0, (int)parsed.GetValue(_length), cancellation).ConfigureAwait(false);
         ulong address = AddressOf(parsed);
         if (IsJson(parsed))
-            Console.WriteJson(new MemoryRecord($"0x{address:x}", bytes.Length, Convert.ToHexStringLower(bytes)), CliJson.Default.MemoryRecord);
+            Console.WriteJson(
+                new MemoryRecord($"0x{address:x}", bytes.Length, Convert.ToHexStringLower(bytes)), CliJson.Default.MemoryRecord);
         else
             HexDump.Write(Console.Out, address, bytes);
         return ExitCode.Done;

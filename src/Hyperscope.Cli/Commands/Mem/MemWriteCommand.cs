@@ -24,11 +24,13 @@ internal sealed class MemWriteCommand : MemCommand
     {
         Arguments.Add(_bytes);
         Options.Add(_input);
-        Validators.Add(result =>
-        {
-            if ((result.GetValue(_input) is null) == (result.GetValue(_bytes) is not { Length: > 0 }))
-                result.AddError("give either bytes or --input FILE");
-        });
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<string> Misuse(ParseResult parsed)
+    {
+        if ((parsed.GetValue(_input) is null) == (parsed.GetValue(_bytes) is not { Length: > 0 }))
+            yield return "give either bytes or --input FILE";
     }
 
     /// <inheritdoc/>

@@ -37,7 +37,9 @@ internal sealed class PageAccessListCommand : CliCommand
         else if (note.ProcessId == 0)
             await Console.Error.WriteLineAsync($"no running command of yours holds pages at {endpoint}").ConfigureAwait(false);
         else
-            Console.WriteTable(["page", "rights", "held by"], note.Pages.Select(page => (string[])[page.Gpa, page.Access, $"process {note.ProcessId}"]));
+            Console.WriteTable(
+                ["page", "rights", "held by"],
+                note.Pages.Select(page => (string[])[page.Gpa, page.Access, $"process {note.ProcessId}"]));
         return ExitCode.Done;
     }
 }

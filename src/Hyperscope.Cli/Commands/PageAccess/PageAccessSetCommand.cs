@@ -12,9 +12,8 @@ internal sealed class PageAccessSetCommand : ToolCommand
 
     private readonly Option<EventAction> _answer = new("--answer")
     {
-        Description = "What to answer to violations: continue, retry or crash",
+        Description = "What to answer to violations: continue (unless given), retry or crash",
         HelpName = "action",
-        DefaultValueFactory = static _ => EventAction.Continue,
         CustomParser = Values.Action,
     };
 
@@ -27,7 +26,8 @@ internal sealed class PageAccessSetCommand : ToolCommand
 
     private readonly Option<bool> _noWait = new("--no-wait")
     {
-        Description = "Leave at once and do not lift the rights (some VMs keep them until they unhook, others lift them as the tool leaves)",
+        Description = "Leave at once and do not lift the rights "
+            + "(some VMs keep them until they unhook, others lift them as the tool leaves)",
     };
 
     /// <summary>Adds its arguments.</summary>
@@ -36,7 +36,8 @@ internal sealed class PageAccessSetCommand : ToolCommand
             "set",
             "Restrict guest pages and print each violation. The rights hold while the command runs: Ctrl-C lifts them.",
             new("hyperscope page-access set --kvmi unix:/run/vm.sock 0x1000=r-x", "Guard one page of code against writes"),
-            new("hyperscope page-access set --kvmi unix:/run/vm.sock 0x200000+512=rw- --answer crash", "Stop the VM when it executes its heap"))
+            new("hyperscope page-access set --kvmi unix:/run/vm.sock 0x200000+512=rw- --answer crash",
+                "Stop the VM when it executes its heap"))
     {
         Arguments.Add(_pages);
         Options.Add(_answer);

@@ -12,7 +12,12 @@ internal sealed class VcpuRegsCommand : ToolCommand
         CustomParser = Values.Index,
     };
 
-    private readonly Option<uint[]> _msrs = new("--msr") { Description = "MSRs to show as well", HelpName = "list", CustomParser = Values.Msrs };
+    private readonly Option<uint[]> _msrs = new("--msr")
+    {
+        Description = "MSRs to show as well",
+        HelpName = "list",
+        CustomParser = Values.Msrs,
+    };
 
     /// <summary>Adds its arguments.</summary>
     public VcpuRegsCommand()

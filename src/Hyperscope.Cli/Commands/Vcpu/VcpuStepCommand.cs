@@ -76,7 +76,8 @@ internal sealed class VcpuStepCommand : ToolCommand
         int bits = (int)e.State.Mode * 8;
         ulong rip = e.Registers.Rip;
         byte[] bytes = new byte[MaxInstructionLength];
-        int read = await vcpu.TryReadVirtualAsync(new Gva(unchecked(e.State.Sregs.Cs.Base + rip)), bytes, cancellation).ConfigureAwait(false);
+        var linear = new Gva(unchecked(e.State.Sregs.Cs.Base + rip));
+        int read = await vcpu.TryReadVirtualAsync(linear, bytes, cancellation).ConfigureAwait(false);
         Decoder decoder = Decoder.Create(bits is 16 or 32 or 64 ? bits : 64, bytes.AsSpan(0, read).ToArray(), rip, DecoderOptions.None);
         decoder.Decode(out Instruction instruction);
         string text = instruction.IsInvalid ? "(bad)" : $"{instruction}";

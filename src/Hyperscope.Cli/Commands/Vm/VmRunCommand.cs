@@ -7,12 +7,11 @@ internal sealed class VmRunCommand : CliCommand
 {
     private readonly Option<FileInfo> _image = new("--image") { Description = "The guest's image", HelpName = "file", Required = true };
 
-    private readonly Option<ulong> _memory = new("--memory")
+    private readonly Option<ulong?> _memory = new("--memory")
     {
-        Description = "Guest memory, such as 512M",
+        Description = "Guest memory, such as 512M; 64M unless given",
         HelpName = "size",
-        DefaultValueFactory = static _ => 64UL << 20,
-        CustomParser = Values.Size,
+        CustomParser = static result => Values.Size(result),
     };
 
     private readonly Option<int> _vcpus = new("--vcpus")
@@ -58,16 +57,18 @@ internal sealed class VmRunCommand : CliCommand
         Options.Add(_listen);
         Options.Add(_allow);
         Options.Add(_deny);
-        Validators.Add(result =>
-        {
-            if (result.GetValue(_connect) is not null && result.GetValue(_listen) is not null)
-                result.AddError("give either --kvmi or --kvmi-listen");
-            ulong memory = result.GetValue(_memory);
-            if (memory < Gfn.PageSize || memory % Gfn.PageSize != 0)
-                result.AddError($"--memory {memory} is not a positive multiple of {Gfn.PageSize} bytes");
-            if (result.GetValue(_vcpus) > Machine.VirtualMachineOptions.MaxVcpus)
-                result.AddError($"--vcpus {result.GetValue(_vcpus)} is above {Machine.VirtualMachineOptions.MaxVcpus}");
-        });
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<string> Misuse(ParseResult parsed)
+    {
+        if (parsed.GetValue(_connect) is not null && parsed.GetValue(_listen) is not null)
+            yield return "give either --kvmi or --kvmi-listen";
+        ulong memory = MemoryOf(parsed);
+        if (memory < Gfn.PageSize || memory % Gfn.PageSize != 0)
+            yield return $"--memory {memory} is not a positive multiple of {Gfn.PageSize} bytes";
+        if (parsed.GetValue(_vcpus) > Machine.VirtualMachineOptions.MaxVcpus)
+            yield return $"--vcpus {parsed.GetValue(_vcpus)} is above {Machine.VirtualMachineOptions.MaxVcpus}";
     }
 
     /// <inheritdoc/>
@@ -78,13 +79,15 @@ internal sealed class VmRunCommand : CliCommand
             throw new CliException($"there is no image {image.FullName}");
         var request = new VmRunRequest(
             image,
-            parsed.GetValue(_memory),
+            MemoryOf(parsed),
             parsed.GetValue(_vcpus),
             parsed.GetValue(_connect),
             parsed.GetValue(_listen),
             Permission.From(parsed.GetValue(_allow) ?? [], parsed.GetValue(_deny) ?? []));
         return VmRunner.RunAsync(request, Console, cancellation);
     }
+
+    private ulong MemoryOf(ParseResult parsed) => parsed.GetValue(_memory) ?? 64UL << 20;
 
     private static Option<string[]> Names(string name, string description) => new(name)
     {
