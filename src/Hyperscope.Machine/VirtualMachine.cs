@@ -110,6 +110,16 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         _ = Task.Run(AwaitThreads);
     }
 
+    /// <summary>vCPUs are taken out of their run loops.</summary>
+    public bool IsSuspended
+    {
+        get
+        {
+            lock (_suspension)
+                return _isSuspended;
+        }
+    }
+
     /// <summary>Takes every vCPU out of its run loop until <see cref="Resume"/>: the device manager does not run them, so jobs queued to
     /// them wait. Does not wait for the vCPUs; one that waits for a tool's reply goes on waiting.</summary>
     public void Suspend()
