@@ -19,6 +19,12 @@ internal sealed class OpcodeMap
         Arithmetic.Register(this);
         Branches.Register(this);
         Stack.Register(this);
+        PrivilegedFlags.Register(this);
+        InterruptInstructions.Register(this);
+        ControlRegisterInstructions.Register(this);
+        SystemInstructions.Register(this);
+        SegmentInstructions.Register(this);
+        FarTransfers.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>
