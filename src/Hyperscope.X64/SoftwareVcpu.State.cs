@@ -128,6 +128,15 @@ public sealed unsafe partial class SoftwareVcpu
         FlushTranslations();
     }
 
+    /// <summary>Copies a segment register in, hidden part and all.</summary>
+    internal void SetSegment(SegmentIndex index, in KvmSegment segment)
+    {
+        if (index == SegmentIndex.Cs)
+            SetCode(FromKvm(segment), _c->Cpl);
+        else
+            SetSegment(index, FromKvm(segment));
+    }
+
     /// <summary>Loads RFLAGS whole and selects the context that goes with it.</summary>
     internal void SetFlags(ulong flags)
     {

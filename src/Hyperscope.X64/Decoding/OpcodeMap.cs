@@ -19,6 +19,7 @@ internal sealed class OpcodeMap
         Arithmetic.Register(this);
         Branches.Register(this);
         Stack.Register(this);
+        Shifts.Register(this);
         PrivilegedFlags.Register(this);
         InterruptInstructions.Register(this);
         ControlRegisterInstructions.Register(this);
