@@ -90,6 +90,9 @@ public sealed unsafe partial class SoftwareVcpu
     internal bool ProbeWrite(Op* op, ulong linear, int size, Privilege privilege = Privilege.Current) =>
         Resolve(op, linear, size, PageAccess.Write, privilege, default);
 
+    /// <summary>Checks a read without making it.</summary>
+    internal bool ProbeRead(Op* op, ulong linear, int size) => Resolve(op, linear, size, PageAccess.Read, Privilege.Current, default);
+
     /// <summary>Carries Staging to the resolved pieces.</summary>
     internal void CommitStaged()
     {
@@ -251,8 +254,15 @@ public sealed unsafe partial class SoftwareVcpu
             && (pieces & CodeTracker.Mask((int)(translation.Gpa & 0xFFF), length)) != 0)
         {
             if (!_isAlone)
-                return op == null || _c->StopAt(op, StopReason.RunAlone);
+                return MustRunAlone(op);
             piece.IsCode = true;
+        }
+
+        if (_hasDataBreakpoints && kind != PageAccess.Execute && op != null && HitsDataBreakpoint(linear, length, kind == PageAccess.Write))
+        {
+            if (!_isAlone)
+                return MustRunAlone(op); // the trap comes right behind the instruction
+            NoteDataBreakpoints(linear, length, kind == PageAccess.Write);
         }
 
         piece.Host = (byte*)page + (translation.Gpa & 0xFFF);
@@ -264,7 +274,7 @@ public sealed unsafe partial class SoftwareVcpu
 
     private void CacheTranslation(ulong linear, in Translation translation, ulong gfn, byte* page, PageAccess denied, bool isReadOnly)
     {
-        if (_hasDataBreakpoints && TouchesDataBreakpoint(linear))
+        if (_hasDataBreakpoints && IsWatchedPage(linear))
             return;
         ulong tag = linear >> 12;
         TlbEntry* entry = _c->Tlb + (tag & Tlb.IndexMask);
@@ -278,6 +288,14 @@ public sealed unsafe partial class SoftwareVcpu
         entry->ExecuteTag = canExecute ? tag : TlbEntry.NoPage;
         entry->Addend = (long)page - (long)(linear & ~0xFFFUL);
         _tlb.Frame(entry) = gfn;
+    }
+
+    private bool MustRunAlone(Op* op)
+    {
+        if (op != null)
+            return _c->StopAt(op, StopReason.RunAlone);
+        _c->Stop = StopReason.RunAlone;
+        return false;
     }
 
     private bool IsApproved(ulong gfn, PageAccess kind)

@@ -23,7 +23,7 @@ internal static unsafe class OpEmitter
         op->Rip = insn.Rip;
         op->Length = insn.Length;
         op->Immediate = insn.Immediate;
-        op->Displacement = insn.Displacement;
+        op->Displacement = (encoding & (Encoding.Imm8Second | Encoding.FarPointer)) != 0 ? insn.Immediate2 : insn.Displacement;
         op->Scale = insn.Scale;
         op->Segment = insn.Segment;
         op->B = (ushort)(insn.Base * 8);
@@ -41,7 +41,13 @@ internal static unsafe class OpEmitter
         else if ((encoding & (Encoding.RmS & ~Encoding.ModRm)) != 0)
             op->S = RmOperand(insn, encoding);
         if ((encoding & Encoding.PlainReg) == Encoding.PlainReg && (encoding & (Encoding.RegD | Encoding.RegS) & ~Encoding.ModRm) == 0)
-            op->X = insn.IsMemory ? op->X : insn.Reg; // a handler that wants the number itself
+        {
+            // The number itself goes where no register operand is.
+            if ((encoding & (Encoding.RmD & ~Encoding.ModRm)) != 0)
+                op->S = insn.Reg;
+            else
+                op->D = insn.Reg;
+        }
     }
 
     /// <summary>Byte offset of a general register; byte registers 4 to 7 without REX are AH CH DH BH.</summary>

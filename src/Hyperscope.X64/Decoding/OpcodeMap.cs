@@ -20,6 +20,12 @@ internal sealed class OpcodeMap
         Branches.Register(this);
         Stack.Register(this);
         Shifts.Register(this);
+        PrivilegedFlags.Register(this);
+        InterruptInstructions.Register(this);
+        ControlRegisterInstructions.Register(this);
+        SystemInstructions.Register(this);
+        SegmentInstructions.Register(this);
+        FarTransfers.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>
