@@ -23,7 +23,7 @@ internal static unsafe class OpEmitter
         op->Rip = insn.Rip;
         op->Length = insn.Length;
         op->Immediate = insn.Immediate;
-        op->Displacement = insn.Displacement;
+        op->Displacement = (encoding & (Encoding.Imm8Second | Encoding.FarPointer)) != 0 ? insn.Immediate2 : insn.Displacement;
         op->Scale = insn.Scale;
         op->Segment = insn.Segment;
         op->B = (ushort)(insn.Base * 8);
