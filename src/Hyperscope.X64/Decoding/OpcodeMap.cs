@@ -26,6 +26,16 @@ internal sealed class OpcodeMap
         SystemInstructions.Register(this);
         SegmentInstructions.Register(this);
         FarTransfers.Register(this);
+        Multiplication.Register(this);
+        CompareExchange.Register(this);
+        Bits.Register(this);
+        ByteOrder.Register(this);
+        FlagInstructions.Register(this);
+        StackFrames.Register(this);
+        DecimalAdjust.Register(this);
+        Strings.Register(this);
+        PortStrings.Register(this);
+        Ports.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>
