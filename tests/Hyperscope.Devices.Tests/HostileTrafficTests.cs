@@ -108,8 +108,15 @@ public sealed class HostileTrafficTests : IDisposable
         }, TestContext.Current.CancellationToken);
         Task[] guests = [.. Enumerable.Range(10, 4).Select(seed =>
             Task.Run(() => Traffic(new Random(seed), 100_000, advance: false), TestContext.Current.CancellationToken))];
-        await Task.WhenAll(guests).WaitAsync(TimeSpan.FromMinutes(2), TestContext.Current.CancellationToken);
-        await stop.CancelAsync();
+        try
+        {
+            await Task.WhenAll(guests).WaitAsync(TimeSpan.FromMinutes(2), TestContext.Current.CancellationToken);
+        }
+        finally
+        {
+            await stop.CancelAsync();
+        }
+
         await time;
     }
 

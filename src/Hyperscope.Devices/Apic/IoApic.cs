@@ -42,16 +42,6 @@ public sealed class IoApic : IMmioDevice
     /// <summary>The input of a pin, 0 to 23.</summary>
     public IInterruptLine Pin(int pin) => _pins[pin];
 
-    /// <summary>Masks all pins and forgets what was in service.</summary>
-    public void Reset()
-    {
-        lock (_gate)
-        {
-            Array.Fill(_entries, MaskedBit);
-            _select = 0;
-        }
-    }
-
     /// <inheritdoc/>
     public ulong ReadMemory(ulong offset, int size)
     {

@@ -129,17 +129,6 @@ public sealed partial class LocalApic : IMmioDevice, IDisposable
         }
     }
 
-    /// <summary>Returns to the state after power-up, with the timer stopped.</summary>
-    public void Reset()
-    {
-        lock (_gate)
-        {
-            PowerUp();
-            Volatile.Write(ref _nmi, 0);
-            Volatile.Write(ref _extInt, 0);
-        }
-    }
-
     /// <summary>Drives LINT0, which on a PC is the 8259's output.</summary>
     public void SetLint0(bool asserted)
     {
