@@ -1,0 +1,56 @@
+using System.Runtime.CompilerServices;
+
+namespace Hyperscope.X64.Execution;
+
+/// <summary>How the linear address of a memory operand comes about.</summary>
+internal unsafe interface IAddressing
+{
+    /// <summary>The linear address of an access; one that no translation matches if a limit or right was violated (the fault is then recorded).</summary>
+    static abstract ulong Linear(CpuState* c, Op* o, int size, bool isWrite);
+}
+
+/// <summary>64-bit code, 64-bit addresses, a segment whose base is zero: nothing to check.</summary>
+internal readonly unsafe struct Flat : IAddressing
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Linear(CpuState* c, Op* o, int size, bool isWrite) =>
+        Register(c, o->B) + (Register(c, o->X) << o->Scale) + (ulong)o->Displacement;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Register(CpuState* c, int offset) => *(ulong*)((byte*)c + offset);
+}
+
+/// <summary>Everything else: FS and GS, 16 and 32-bit addresses, segmented code.</summary>
+internal readonly unsafe struct Segmented : IAddressing
+{
+    /// <summary>An address that is not canonical, so it is in no translation cache.</summary>
+    public const ulong NoAddress = 1UL << 63;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Linear(CpuState* c, Op* o, int size, bool isWrite)
+    {
+        ulong offset = Flat.Linear(c, o, size, isWrite) & OpBits.AddressMask(o->Bits);
+        if ((o->Bits & (OpBits.Code16 | OpBits.Code32)) == 0)
+            return offset + c->SegmentBase[(int)o->Segment];
+        return Checked(c, o, o->Segment, offset, size, isWrite);
+    }
+
+    /// <summary>Segment checks of 16 and 32-bit code (SDM vol. 3, "Limit Checking", "Type Checking").</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static ulong Checked(CpuState* c, Op* o, SegmentIndex index, ulong offset, int size, bool isWrite)
+    {
+        Segment* segment = &c->Es + (int)index;
+        ulong last = offset + (ulong)size - 1;
+        bool ok = !segment->Unusable;
+        if (segment->IsExpandDown)
+            ok &= offset > segment->Limit && last <= (segment->Default32 ? 0xFFFF_FFFFUL : 0xFFFFUL);
+        else
+            ok &= last <= segment->Limit;
+        if (c->IsProtected && !c->IsVirtual8086)
+            ok &= isWrite ? segment->IsWritableData : segment->IsReadable;
+        if (ok)
+            return (offset + segment->Base) & 0xFFFF_FFFF;
+        _ = c->Raise(o, index == SegmentIndex.Ss ? X64.Vector.StackFault : X64.Vector.GeneralProtection, 0, true);
+        return NoAddress;
+    }
+}

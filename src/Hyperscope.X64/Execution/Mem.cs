@@ -1,0 +1,100 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+
+namespace Hyperscope.X64.Execution;
+
+/// <summary>Data accesses of instructions: the hit path inline, everything else in <see cref="SoftwareVcpu"/>.</summary>
+/// <remarks>
+/// <para>Each method answers null or false when the access stops the instruction; the reason is then recorded and nothing has happened.
+/// A handler makes all its accesses, reads before writes, before it changes a register or a flag.</para>
+/// <para>A read gives a pointer that is good for one load of the type asked for. A read-modify-write gives a pointer to load from and
+/// store to, then <see cref="Commit"/>; by then nothing can go wrong any more.</para>
+/// </remarks>
+internal static unsafe class Mem
+{
+    /// <summary>The operand of the instruction, to be read.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T* Read<T, TAddressing>(CpuState* c, Op* o)
+        where T : unmanaged
+        where TAddressing : struct, IAddressing => ReadLinear<T>(c, o, TAddressing.Linear(c, o, sizeof(T), isWrite: false));
+
+    /// <summary>Stores into the operand of the instruction.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Write<T, TAddressing>(CpuState* c, Op* o, T value)
+        where T : unmanaged, IBinaryInteger<T>
+        where TAddressing : struct, IAddressing => WriteLinear(c, o, TAddressing.Linear(c, o, sizeof(T), isWrite: true), value);
+
+    /// <summary>The operand of the instruction, to be read and written. Call <see cref="Commit"/> after the store.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T* Modify<T, TAddressing>(CpuState* c, Op* o)
+        where T : unmanaged
+        where TAddressing : struct, IAddressing => ModifyLinear<T>(c, o, TAddressing.Linear(c, o, sizeof(T), isWrite: true));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T* ReadLinear<T>(CpuState* c, Op* o, ulong linear)
+        where T : unmanaged
+    {
+        TlbEntry* entry = Entry(c, linear);
+        if (entry->ReadTag == (linear + (ulong)(sizeof(T) - 1)) >> 12)
+            return (T*)(linear + (ulong)entry->Addend);
+        return (T*)ReadSlow(c, o, linear, sizeof(T));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool WriteLinear<T>(CpuState* c, Op* o, ulong linear, T value)
+        where T : unmanaged, IBinaryInteger<T>
+    {
+        TlbEntry* entry = Entry(c, linear);
+        if (entry->WriteTag == (linear + (ulong)(sizeof(T) - 1)) >> 12)
+        {
+            *(T*)(linear + (ulong)entry->Addend) = value;
+            return true;
+        }
+
+        return WriteSlow(c, o, linear, sizeof(T), ulong.CreateTruncating(value));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T* ModifyLinear<T>(CpuState* c, Op* o, ulong linear)
+        where T : unmanaged
+    {
+        TlbEntry* entry = Entry(c, linear);
+        if (entry->WriteTag == (linear + (ulong)(sizeof(T) - 1)) >> 12)
+            return (T*)(linear + (ulong)entry->Addend);
+        return (T*)ModifySlow(c, o, linear, sizeof(T));
+    }
+
+    /// <summary>Ends a read-modify-write: carries a staged value to where it belongs. Cannot fail.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Commit(CpuState* c, void* pointer)
+    {
+        if (pointer == c->Staging)
+            CommitSlow(c);
+    }
+
+    /// <summary>Reads any number of bytes up to 4096 into the start of <see cref="CpuState.Staging"/>, or gives a direct pointer.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static byte* ReadSlow(CpuState* c, Op* o, ulong linear, int size) => c->Owner.ReadSlow(o, linear, size);
+
+    /// <summary>Stores up to 8 bytes.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static bool WriteSlow(CpuState* c, Op* o, ulong linear, int size, ulong value)
+    {
+        *(ulong*)c->Staging = value;
+        return c->Owner.WriteStaged(o, linear, size);
+    }
+
+    /// <summary>Stores the first <paramref name="size"/> bytes of <see cref="CpuState.Staging"/>, up to 4096; all or nothing.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static bool WriteStaged(CpuState* c, Op* o, ulong linear, int size) => c->Owner.WriteStaged(o, linear, size);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static byte* ModifySlow(CpuState* c, Op* o, ulong linear, int size) => c->Owner.ModifySlow(o, linear, size);
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void CommitSlow(CpuState* c) => c->Owner.CommitStaged();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TlbEntry* Entry(CpuState* c, ulong linear) =>
+        (TlbEntry*)((byte*)c->Tlb + ((linear >> (12 - 5)) & (Tlb.IndexMask << 5)));
+}

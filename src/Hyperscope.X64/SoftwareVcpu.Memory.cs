@@ -1,0 +1,307 @@
+using Hyperscope.Vm;
+using Hyperscope.X64.Execution;
+
+namespace Hyperscope.X64;
+
+/// <summary>Accesses that miss the translation cache, cross a page, reach a device or meet a restricted frame.</summary>
+public sealed unsafe partial class SoftwareVcpu
+{
+    private const int MaxApprovals = 64;
+
+    // Accesses of the current instruction that an observer let through in spite of a restriction.
+    private readonly (ulong Frame, PageAccess Kind)[] _approvals = new (ulong, PageAccess)[MaxApprovals];
+    private int _approvalCount;
+
+    // The access that stopped the instruction.
+    private Gva _blockedGva;
+    private Gpa _blockedGpa;
+    private PageAccess _blockedKind;
+    private int _blockedLength;
+    private readonly byte[] _blockedData = new byte[4096];
+    private int _blockedDataLength;
+
+    // A resolved read-modify-write or staged write waiting for its commit.
+    private readonly Piece[] _pieces = new Piece[3];
+    private int _pieceCount;
+
+    // True while one instruction runs by itself; it may then write to decoded code.
+    private bool _isAlone;
+
+    // The instruction must run (runs) while no other vCPU is in guest mode.
+    private bool _mustRunExclusive, _isExclusive;
+
+    /// <summary>One part of an access: on one page, in memory or on the bus.</summary>
+    private struct Piece
+    {
+        /// <summary>Host address, or null: a device.</summary>
+        public byte* Host;
+        public ulong Gpa;
+        public int Length;
+        public bool IsReadOnly, IsCode;
+    }
+
+    /// <summary>Reads up to 4096 bytes; gives a pointer into memory or to <see cref="CpuState.Staging"/>, or null when stopped.</summary>
+    internal byte* ReadSlow(Op* op, ulong linear, int size, Privilege privilege = Privilege.Current)
+    {
+        if (!Resolve(op, linear, size, PageAccess.Read, privilege, default))
+            return null;
+        if (_pieceCount == 1 && _pieces[0].Host != null)
+            return _pieces[0].Host;
+        ReadPieces();
+        return _c->Staging;
+    }
+
+    /// <summary>Resolves a read-modify-write. The pointer is to be loaded from and stored to, then <see cref="CommitStaged"/> if it is Staging.</summary>
+    internal byte* ModifySlow(Op* op, ulong linear, int size)
+    {
+        // The processor checks for the write first: a page that is not writable faults with W = 1 before anything is read.
+        if (!Probe(op, linear, size, PageAccess.Write, Privilege.Current)
+            || !Resolve(op, linear, size, PageAccess.Read, Privilege.Current, default)
+            || !Resolve(op, linear, size, PageAccess.Write, Privilege.Current, default))
+        {
+            return null;
+        }
+
+        ref Piece only = ref _pieces[0];
+        if (_pieceCount == 1 && only.Host != null && !only.IsCode && !only.IsReadOnly)
+            return only.Host;
+        if (_pieceCount > 1 && Group.Vcpus.Count > 1 && !_isExclusive && op != null)
+        {
+            // Two pages cannot be updated in one atomic step: the instruction runs while no other vCPU does.
+            _mustRunExclusive = true;
+            _ = _c->StopAt(op, StopReason.RunAlone);
+            return null;
+        }
+
+        ReadPieces();
+        return _c->Staging;
+    }
+
+    /// <summary>Writes the first <paramref name="size"/> bytes of Staging, up to 4096. False: stopped, nothing written.</summary>
+    internal bool WriteStaged(Op* op, ulong linear, int size, Privilege privilege = Privilege.Current)
+    {
+        if (!Resolve(op, linear, size, PageAccess.Write, privilege, new ReadOnlySpan<byte>(_c->Staging, size)))
+            return false;
+        CommitStaged();
+        return true;
+    }
+
+    /// <summary>Checks a write without making it: guest rights, restrictions, everything that could stop it later.</summary>
+    internal bool ProbeWrite(Op* op, ulong linear, int size, Privilege privilege = Privilege.Current) =>
+        Resolve(op, linear, size, PageAccess.Write, privilege, default);
+
+    /// <summary>Carries Staging to the resolved pieces.</summary>
+    internal void CommitStaged()
+    {
+        byte* source = _c->Staging;
+        for (int index = 0; index < _pieceCount; index++)
+        {
+            Piece piece = _pieces[index];
+            if (piece.Host == null)
+                WriteDevice(piece.Gpa, source, piece.Length);
+            else if (!piece.IsReadOnly)
+                CopyToGuest(piece.Host, source, piece.Length);
+            source += piece.Length;
+        }
+
+        for (int index = 0; index < _pieceCount; index++)
+        {
+            if (_pieces[index] is { IsCode: true, IsReadOnly: false })
+                Group.InvalidateCode(_pieces[index].Gpa >> 12);
+        }
+    }
+
+    private void ReadPieces()
+    {
+        byte* destination = _c->Staging;
+        for (int index = 0; index < _pieceCount; index++)
+        {
+            Piece piece = _pieces[index];
+            if (piece.Host == null)
+                ReadDevice(piece.Gpa, destination, piece.Length);
+            else
+                CopyFromGuest(destination, piece.Host, piece.Length);
+            destination += piece.Length;
+        }
+    }
+
+    // Aligned pieces of up to 8 bytes are single accesses, as other vCPUs expect; longer ones are copied.
+    private static void CopyToGuest(byte* guest, byte* source, int length)
+    {
+        switch (length)
+        {
+            case 8: *(ulong*)guest = *(ulong*)source; break;
+            case 4: *(uint*)guest = *(uint*)source; break;
+            case 2: *(ushort*)guest = *(ushort*)source; break;
+            case 1: *guest = *source; break;
+            default: Buffer.MemoryCopy(source, guest, length, length); break;
+        }
+    }
+
+    private static void CopyFromGuest(byte* destination, byte* guest, int length) => CopyToGuest(destination, guest, length);
+
+    private void ReadDevice(ulong gpa, byte* destination, int length)
+    {
+        while (length > 0)
+        {
+            int size = DeviceAccessSize(gpa, length);
+            ulong value = Group.Bus.ReadMemory(new Gpa(gpa), size);
+            for (int index = 0; index < size; index++)
+                destination[index] = (byte)(value >> (8 * index));
+            gpa += (ulong)size;
+            destination += size;
+            length -= size;
+        }
+    }
+
+    private void WriteDevice(ulong gpa, byte* source, int length)
+    {
+        while (length > 0)
+        {
+            int size = DeviceAccessSize(gpa, length);
+            ulong value = 0;
+            for (int index = 0; index < size; index++)
+                value |= (ulong)source[index] << (8 * index);
+            Group.Bus.WriteMemory(new Gpa(gpa), size, value);
+            gpa += (ulong)size;
+            source += size;
+            length -= size;
+        }
+    }
+
+    private static int DeviceAccessSize(ulong gpa, int length) =>
+        length >= 8 && (gpa & 7) == 0 ? 8 : length >= 4 && (gpa & 3) == 0 ? 4 : length >= 2 && (gpa & 1) == 0 ? 2 : 1;
+
+    /// <summary>Finds the pieces of an access, checking everything that can stop it, and caches translations on the way.</summary>
+    private bool Resolve(Op* op, ulong linear, int size, PageAccess kind, Privilege privilege, ReadOnlySpan<byte> newData)
+    {
+        if (_c->Stop != StopReason.None)
+            return false; // the address computation has already faulted
+        _pieceCount = 0;
+        int done = 0;
+        while (done < size)
+        {
+            ulong address = linear + (ulong)done;
+            if (!_c->Is64Bit && !_c->IsLongMode)
+                address &= 0xFFFF_FFFF;
+            int length = Math.Min(size - done, 4096 - (int)(address & 0xFFF));
+            if (!ResolvePiece(op, address, length, kind, privilege, newData.IsEmpty ? default : newData.Slice(done, length), ref _pieces[_pieceCount]))
+                return false;
+            _pieceCount++;
+            done += length;
+        }
+
+        return true;
+    }
+
+    /// <summary>Only the guest's own rights, for each page of an access; caches nothing.</summary>
+    private bool Probe(Op* op, ulong linear, int size, PageAccess kind, Privilege privilege)
+    {
+        if (_c->Stop != StopReason.None)
+            return false;
+        Translation translation = default;
+        for (ulong address = linear; ; address = (address | 0xFFF) + 1)
+        {
+            if (!Translate(op, address, kind, privilege, ref translation))
+                return false;
+            if ((address | 0xFFF) - linear >= (ulong)size - 1)
+                return true;
+        }
+    }
+
+    private bool Translate(Op* op, ulong linear, PageAccess kind, Privilege privilege, ref Translation translation)
+    {
+        if (!IsCanonical(linear))
+            return op != null && (op->Bits & OpBits.StackSegment) != 0 && privilege == Privilege.Current
+                ? StopWith(op, X64.Vector.StackFault, 0) : StopWith(op, X64.Vector.GeneralProtection, 0);
+        _isImplicitAccess = privilege == Privilege.System;
+        bool isUser = _c->Cpl == 3 && privilege == Privilege.Current;
+        bool ok = Walk(linear, kind, isUser, ignoreRights: false, ref translation, out uint errorCode);
+        _isImplicitAccess = false;
+        if (ok)
+            return true;
+        _ = StopWith(op, X64.Vector.PageFault, errorCode);
+        _c->Fault.Address = linear;
+        return false;
+    }
+
+    private bool StopWith(Op* op, byte vector, uint errorCode)
+    {
+        if (op != null)
+            return _c->Raise(op, vector, errorCode, hasErrorCode: true);
+        _c->Fault = new FaultInfo { Vector = vector, ErrorCode = errorCode, HasErrorCode = true };
+        _c->Stop = StopReason.Fault;
+        return false;
+    }
+
+    private bool ResolvePiece(Op* op, ulong linear, int length, PageAccess kind, Privilege privilege, ReadOnlySpan<byte> newData, ref Piece piece)
+    {
+        Translation translation = default;
+        if (!Translate(op, linear, kind, privilege, ref translation))
+            return false;
+        ulong gfn = translation.Gpa >> 12;
+        piece = new Piece { Gpa = translation.Gpa, Length = length };
+        if (!Group.Memory.TryGetHostPage(gfn, out nint page, out bool isReadOnly))
+            return true; // a device
+        ulong pieces = kind == PageAccess.Execute ? 0 : Group.Code.Pieces(gfn);
+        PageAccess denied = Group.AccessMap.Denied(gfn);
+        if ((denied & kind) != 0 && !IsApproved(gfn, kind))
+            return Block(op, linear, translation.Gpa, kind, length, newData);
+        if (kind == PageAccess.Write && pieces != 0 && !isReadOnly
+            && (pieces & CodeTracker.Mask((int)(translation.Gpa & 0xFFF), length)) != 0)
+        {
+            if (!_isAlone)
+                return op == null || _c->StopAt(op, StopReason.RunAlone);
+            piece.IsCode = true;
+        }
+
+        piece.Host = (byte*)page + (translation.Gpa & 0xFFF);
+        piece.IsReadOnly = isReadOnly;
+        if (privilege == Privilege.Current)
+            CacheTranslation(linear, translation, gfn, (byte*)page, denied, isReadOnly);
+        return true;
+    }
+
+    private void CacheTranslation(ulong linear, in Translation translation, ulong gfn, byte* page, PageAccess denied, bool isReadOnly)
+    {
+        if (_hasDataBreakpoints && TouchesDataBreakpoint(linear))
+            return;
+        ulong tag = linear >> 12;
+        TlbEntry* entry = _c->Tlb + (tag & Tlb.IndexMask);
+        bool canRead = (denied & PageAccess.Read) == 0;
+
+        // Write without read cannot be expressed by hardware either: rights 2 and 6 act as 0 and 4 (kvmi-abi.md 5.1).
+        bool canWrite = canRead && translation.IsWritable && (denied & PageAccess.Write) == 0 && !isReadOnly && Group.Code.Pieces(gfn) == 0;
+        bool canExecute = translation.IsExecutable && (denied & PageAccess.Execute) == 0;
+        entry->ReadTag = canRead ? tag : TlbEntry.NoPage;
+        entry->WriteTag = canWrite ? tag : TlbEntry.NoPage;
+        entry->ExecuteTag = canExecute ? tag : TlbEntry.NoPage;
+        entry->Addend = (long)page - (long)(linear & ~0xFFFUL);
+        _tlb.Frame(entry) = gfn;
+    }
+
+    private bool IsApproved(ulong gfn, PageAccess kind)
+    {
+        for (int index = 0; index < _approvalCount; index++)
+        {
+            if (_approvals[index] == (gfn, kind))
+                return true;
+        }
+
+        return false;
+    }
+
+    private bool Block(Op* op, ulong linear, ulong gpa, PageAccess kind, int length, ReadOnlySpan<byte> newData)
+    {
+        _blockedGva = new Gva(linear);
+        _blockedGpa = new Gpa(gpa);
+        _blockedKind = kind;
+        _blockedLength = length;
+        newData.CopyTo(_blockedData);
+        _blockedDataLength = newData.Length;
+        if (op != null)
+            return _c->StopAt(op, StopReason.PageAccess);
+        _c->Stop = StopReason.PageAccess;
+        return false;
+    }
+}

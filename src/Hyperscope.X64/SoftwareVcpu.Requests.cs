@@ -1,0 +1,171 @@
+namespace Hyperscope.X64;
+
+/// <summary>What other threads ask of this vCPU, and whether it is in guest mode.</summary>
+public sealed unsafe partial class SoftwareVcpu
+{
+    private readonly object _modeGate = new();
+    private readonly List<ulong> _framesToDrop = [], _framesToProtect = [];
+    private int _inGuest;
+    private int _requests;
+    private int _parkers;
+    private int _departures;
+    private volatile bool _kicked, _stopRequested;
+    private volatile bool _waiting;
+
+    internal bool IsInGuestMode => Volatile.Read(ref _inGuest) != 0;
+
+    /// <inheritdoc/>
+    public void Kick()
+    {
+        _kicked = true;
+        Interrupt();
+    }
+
+    /// <summary>Makes the vCPU look at its interrupt controller soon. Any thread.</summary>
+    public void SignalInterrupt() => Interrupt();
+
+    /// <summary>Makes <see cref="Run"/> return soon. Any thread.</summary>
+    public void RequestStop()
+    {
+        _stopRequested = true;
+        Interrupt();
+    }
+
+    /// <inheritdoc/>
+    public void WaitUntilOutsideGuestMode()
+    {
+        if (Current == this)
+            return;
+        Interrupt();
+        lock (_modeGate)
+        {
+            int before = _departures;
+            while (_inGuest != 0 && _departures == before)
+                Monitor.Wait(_modeGate);
+        }
+    }
+
+    internal void EnterGuest()
+    {
+        while (true)
+        {
+            Volatile.Write(ref _inGuest, 1);
+            Interlocked.MemoryBarrier();
+            if (Volatile.Read(ref _requests) == 0 && Volatile.Read(ref _parkers) == 0)
+                return;
+            LeaveGuest();
+            lock (_modeGate)
+            {
+                while (_parkers != 0)
+                    Monitor.Wait(_modeGate);
+            }
+
+            TakeRequests();
+        }
+    }
+
+    internal void LeaveGuest()
+    {
+        // Entered rarely compared with blocks executed, so a lock is affordable and makes waiting simple.
+        lock (_modeGate)
+        {
+            _inGuest = 0;
+            _departures++;
+            Monitor.PulseAll(_modeGate);
+        }
+    }
+
+    internal void Post(VcpuRequests request, ulong frame)
+    {
+        lock (_modeGate)
+        {
+            if (request == VcpuRequests.DropCode)
+                _framesToDrop.Add(frame);
+            else if (request == VcpuRequests.ProtectCode)
+                _framesToProtect.Add(frame);
+            _requests |= (int)request;
+        }
+
+        Interlocked.MemoryBarrier();
+        Volatile.Write(ref _c->Attention, long.MinValue);
+    }
+
+    /// <summary>Waits until every request posted so far was taken, or the vCPU is outside guest mode (it takes them before it returns).</summary>
+    internal void AwaitRequests()
+    {
+        lock (_modeGate)
+        {
+            int before = _departures;
+            while (_inGuest != 0 && _departures == before)
+                Monitor.Wait(_modeGate);
+        }
+    }
+
+    internal void Park()
+    {
+        lock (_modeGate)
+            _parkers++;
+        Interlocked.MemoryBarrier();
+        Volatile.Write(ref _c->Attention, long.MinValue);
+        lock (_modeGate)
+        {
+            while (_inGuest != 0)
+                Monitor.Wait(_modeGate);
+        }
+    }
+
+    internal void Unpark()
+    {
+        lock (_modeGate)
+        {
+            _parkers--;
+            Monitor.PulseAll(_modeGate);
+        }
+    }
+
+    private void Interrupt()
+    {
+        Interlocked.MemoryBarrier();
+        Volatile.Write(ref _c->Attention, long.MinValue);
+        if (_waiting)
+        {
+            lock (_modeGate)
+                Monitor.PulseAll(_modeGate);
+        }
+    }
+
+    /// <summary>Takes posted requests. Own thread, no handler running.</summary>
+    private void TakeRequests()
+    {
+        lock (_modeGate)
+        {
+            var requests = (VcpuRequests)_requests;
+            _requests = 0;
+            foreach (ulong gfn in _framesToDrop)
+            {
+                if (_blocks.DropFrame(gfn))
+                    AdvanceEpoch();
+            }
+
+            foreach (ulong gfn in _framesToProtect)
+                _tlb.ProtectFrame(gfn);
+            _framesToDrop.Clear();
+            _framesToProtect.Clear();
+            if ((requests & VcpuRequests.FlushTranslations) != 0)
+                FlushTranslations();
+        }
+    }
+
+    /// <summary>Sleeps until something may have changed. Own thread, outside guest mode.</summary>
+    private void WaitForEvent()
+    {
+        lock (_modeGate)
+        {
+            _waiting = true;
+            Interlocked.MemoryBarrier();
+            while (Volatile.Read(ref _c->Attention) == 0)
+                Monitor.Wait(_modeGate);
+            _waiting = false;
+        }
+    }
+}

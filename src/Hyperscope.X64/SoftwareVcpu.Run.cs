@@ -1,0 +1,186 @@
+using Hyperscope.Vm;
+using Hyperscope.X64.Execution;
+
+namespace Hyperscope.X64;
+
+/// <summary>Why <see cref="SoftwareVcpu.Run"/> returned.</summary>
+public enum RunOutcome
+{
+    /// <summary><see cref="SoftwareVcpu.RequestStop"/> was called.</summary>
+    Stopped,
+
+    /// <summary>Triple fault. The vCPU needs a reset before it can run again.</summary>
+    Shutdown,
+
+    /// <summary>The instruction limit was reached.</summary>
+    LimitReached,
+
+    /// <summary>HLT with nothing that could ever wake the vCPU (only where asked for).</summary>
+    Halted,
+}
+
+/// <summary>The run loop: requests, events, then blocks until something stops them.</summary>
+public sealed unsafe partial class SoftwareVcpu
+{
+    /// <summary>Instructions between two looks at the clock and at requests that forgot to ask for attention.</summary>
+    private const long Slice = 1 << 20;
+
+    private ulong _retired;
+    private long _budgetAtEntry;
+    private bool _isHalted, _mustRunAlone, _isShutDown;
+    private PendingDelivery? _delivery;
+
+    /// <summary>Where the vCPU reports to; null: nowhere.</summary>
+    public IVcpuEvents? Events { get; set; }
+
+    /// <inheritdoc/>
+    public bool IsSingleStepping { get; set; }
+
+    /// <summary>True while the vCPU sleeps in HLT.</summary>
+    public bool IsHalted => _isHalted;
+
+    /// <summary>Executes the guest on the calling thread.</summary>
+    /// <param name="instructionLimit">Return after about this many instructions.</param>
+    /// <param name="returnOnHalt">Return from HLT instead of sleeping.</param>
+    public RunOutcome Run(ulong instructionLimit = ulong.MaxValue, bool returnOnHalt = false)
+    {
+        SoftwareVcpu? outer = Current;
+        Current = this;
+        try
+        {
+            return RunCore(instructionLimit > ulong.MaxValue - InstructionsRetired ? ulong.MaxValue : InstructionsRetired + instructionLimit, returnOnHalt);
+        }
+        finally
+        {
+            Current = outer;
+        }
+    }
+
+    private RunOutcome RunCore(ulong limit, bool returnOnHalt)
+    {
+        while (true)
+        {
+            Volatile.Write(ref _c->Attention, 0);
+            Interlocked.MemoryBarrier();
+            if (_stopRequested)
+            {
+                _stopRequested = false;
+                return RunOutcome.Stopped;
+            }
+
+            if (_kicked)
+            {
+                _kicked = false;
+                Events?.OnEntry(this);
+                continue;
+            }
+
+            if (_isShutDown)
+                return RunOutcome.Shutdown;
+            if (InstructionsRetired >= limit)
+                return RunOutcome.LimitReached;
+            if (_mustClearBlocks)
+                ClearBlocks();
+
+            EnterGuest();
+            bool isReady = IsInitialized && AcceptEvents();
+            if (isReady && !_isHalted)
+                Execute(limit - InstructionsRetired);
+            LeaveGuest();
+            HandleStop();
+            if (isReady && !_isHalted)
+                continue;
+            if (returnOnHalt && _isHalted && _delivery is null)
+                return RunOutcome.Halted;
+            if (!IsInitialized || _isHalted)
+                WaitForEvent();
+        }
+    }
+
+    private void Execute(ulong limit)
+    {
+        _c->Stop = StopReason.None;
+        bool isNearLimit = limit <= BlockCache.MaxInstructions;
+        _budgetAtEntry = _c->Budget = isNearLimit ? 0 : (long)Math.Min(limit - BlockCache.MaxInstructions, Slice);
+        bool runAlone = _mustRunAlone || IsSingleStepping || _approvalCount != 0 || _c->InterruptShadow != 0
+            || (_c->SystemFlags & (Rflags.Tf | Rflags.Rf)) != 0 || _hasCodeBreakpoints || isNearLimit;
+        if (runAlone)
+        {
+            _mustRunAlone = false;
+            if (_mustRunExclusive)
+                ExecuteExclusive();
+            else
+                ExecuteOneWithTraps();
+        }
+        else
+        {
+            Op* op = FindBlock(_c->Rip, out _);
+            while (op != null)
+                op = op->Handler(_c, op);
+        }
+
+        _retired += (ulong)(_budgetAtEntry - _c->Budget);
+        _budgetAtEntry = _c->Budget = 0;
+    }
+
+    private void ExecuteExclusive()
+    {
+        _mustRunExclusive = false;
+        _isExclusive = true;
+        Group.RunExclusive(this, ExecuteOneWithTraps);
+        _isExclusive = false;
+    }
+
+    private void ClearBlocks()
+    {
+        _mustClearBlocks = false;
+        _blocks.Clear();
+        AdvanceEpoch();
+    }
+
+    /// <summary>Acts on why the handlers came back. Outside guest mode.</summary>
+    private void HandleStop()
+    {
+        StopReason stop = _c->Stop;
+        _c->Stop = StopReason.None;
+        switch (stop)
+        {
+            case StopReason.Fault:
+                _approvalCount = 0;
+                BeginDelivery(_c->Fault);
+                break;
+            case StopReason.PageAccess:
+                AskPageTracker();
+                break;
+            case StopReason.RunAlone:
+                _mustRunAlone = true;
+                break;
+            case StopReason.Halt:
+                _isHalted = true;
+                _c->InterruptShadow = 0;
+                break;
+            default:
+                break;
+        }
+    }
+
+    /// <summary>Reports the blocked access and notes the verdict. The instruction is executed again either way.</summary>
+    private void AskPageTracker()
+    {
+        var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength));
+        switch (Group.Memory.PageTracker.BeforeAccess(this, access))
+        {
+            case PageTrackVerdict.Allow:
+                if (_approvalCount < MaxApprovals)
+                    _approvals[_approvalCount++] = (_blockedGpa.Value >> 12, _blockedKind);
+                break;
+            case PageTrackVerdict.Retry:
+                _approvalCount = 0;
+                break;
+            default:
+                _approvalCount = 0;
+                _stopRequested = true;
+                break;
+        }
+    }
+}
