@@ -40,12 +40,6 @@ public sealed unsafe partial class SoftwareVcpu
     public bool TryGetCpuid(uint function, uint index, out CpuidResult result) => throw new NotImplementedException();
 
     /// <inheritdoc/>
-    public void GetXsave(Span<byte> image) => throw new NotImplementedException();
-
-    /// <inheritdoc/>
-    public bool TrySetXsave(ReadOnlySpan<byte> image) => throw new NotImplementedException();
-
-    /// <inheritdoc/>
     public MemoryType GetMemoryType(Gpa gpa) => throw new NotImplementedException();
 
     /// <inheritdoc/>

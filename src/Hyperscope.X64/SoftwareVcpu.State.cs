@@ -101,6 +101,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         IsInitialized = true;
         _c->Rip = 0xFFF0;
+        ResetVectorState();
         SetFlags(Rflags.Fixed);
     }
 }

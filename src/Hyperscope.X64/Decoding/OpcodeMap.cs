@@ -19,6 +19,8 @@ internal sealed class OpcodeMap
         Arithmetic.Register(this);
         Branches.Register(this);
         Stack.Register(this);
+        VectorMoves.Register(this);
+        VectorState.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>
