@@ -21,6 +21,9 @@ internal sealed class OpcodeMap
         Stack.Register(this);
         VectorMoves.Register(this);
         VectorState.Register(this);
+        VectorInteger.Register(this);
+        VectorShuffles.Register(this);
+        MmxMoves.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>
