@@ -1,3 +1,5 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Hyperscope.LinuxHost;
@@ -16,4 +18,29 @@ public sealed class LinuxException(int errno, string call)
 
     /// <summary>Makes the exception for the last P/Invoke on this thread.</summary>
     public static LinuxException FromLastCall(string call) => new(Marshal.GetLastPInvokeError(), call);
+
+    /// <summary>Makes the exception for the last P/Invoke on this thread. Formatting the text can overwrite the error number, so the
+    /// handler takes it first.</summary>
+    public static LinuxException FromLastCall(ref LastCallText call) => new(call.Errno, call.Text.ToStringAndClear());
+
+    /// <summary>An interpolated string that notes the thread's last error before it formats anything.</summary>
+    [InterpolatedStringHandler]
+    public ref struct LastCallText
+    {
+        internal readonly int Errno;
+        internal DefaultInterpolatedStringHandler Text;
+
+        /// <summary>Notes the error number.</summary>
+        public LastCallText(int literalLength, int formattedCount)
+        {
+            Errno = Marshal.GetLastPInvokeError();
+            Text = new DefaultInterpolatedStringHandler(literalLength, formattedCount, CultureInfo.InvariantCulture);
+        }
+
+        /// <summary>Appends text as it is.</summary>
+        public void AppendLiteral(string value) => Text.AppendLiteral(value);
+
+        /// <summary>Appends a value.</summary>
+        public void AppendFormatted<T>(T value) => Text.AppendFormatted(value);
+    }
 }

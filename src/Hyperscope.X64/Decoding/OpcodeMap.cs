@@ -26,6 +26,7 @@ internal sealed class OpcodeMap
         VectorFloat.Register(this);
         VectorConvert.Register(this);
         MmxMoves.Register(this);
+        Shifts.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>

@@ -1,0 +1,74 @@
+namespace Hyperscope.Kvmi;
+
+/// <summary>What one family of peers puts on the wire, seen from the core messages, whose ids and layouts are those of v9.</summary>
+/// <remarks>
+/// <para>Where <see cref="IsCore"/> is true the wire is the core and none of the translating methods is called, so the
+/// reference dialect costs one predictable branch a message.</para>
+/// <para>The translating methods are pure and allocate nothing. Everything that differs in meaning rather than in layout is a member
+/// here, so handlers hold no tests for a dialect's name.</para>
+/// </remarks>
+public abstract class Dialect
+{
+    /// <summary>The ninth revision of the patch series: the reference.</summary>
+    public static Dialect V9 { get; } = new V9Dialect();
+
+    /// <summary>A short name for options and logs.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Ids and layouts are the core's own.</summary>
+    public virtual bool IsCore => false;
+
+    /// <summary>Wire id of an event message.</summary>
+    public abstract ushort EventMessageId { get; }
+
+    /// <summary>Wire id of an event reply.</summary>
+    public abstract ushort EventReplyMessageId { get; }
+
+    /// <summary>Finds the core id of a command; false if this dialect has no such command.</summary>
+    public abstract bool TryGetMessage(ushort wireId, out MessageId id);
+
+    /// <summary>Finds the wire id of a command; false if this dialect has no such command.</summary>
+    public abstract bool TryGetWireId(MessageId id, out ushort wireId);
+
+    /// <summary>Finds the core id of an event; false if this dialect has no such event.</summary>
+    public abstract bool TryGetEvent(ushort wireId, out EventId id);
+
+    /// <summary>Finds the wire id of an event; false if this dialect has no such event.</summary>
+    public abstract bool TryGetWireId(EventId id, out ushort wireId);
+
+    /// <summary>Rewrites a command's payload from the wire's layout to the core's.</summary>
+    /// <returns>Bytes written to <paramref name="core"/>, or -1 if the payload has no counterpart.</returns>
+    public abstract int CommandToCore(MessageId id, ReadOnlySpan<byte> wire, Span<byte> core);
+
+    /// <summary>Rewrites a success reply's data, behind the error block, from the core's layout to the wire's.</summary>
+    /// <returns>Bytes written to <paramref name="wire"/>.</returns>
+    public abstract int ReplyToWire(MessageId id, ReadOnlySpan<byte> core, Span<byte> wire);
+
+    /// <summary>Rewrites an event's payload from the core's layout to the wire's.</summary>
+    /// <returns>Bytes written to <paramref name="wire"/>.</returns>
+    public abstract int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire);
+
+    /// <summary>The longest specific data that a reply to this event may carry; more closes the connection.</summary>
+    public abstract int EventReplyDataLimit(EventId id);
+
+    /// <summary>The tool can switch command replies off and on (CONTROL_CMD_RESPONSE).</summary>
+    public virtual bool HasReplyControl => false;
+
+    /// <summary>Interceptions are undone at unhook without the tool asking for it.</summary>
+    public virtual bool CleansUpByDefault => false;
+
+    /// <summary>Padding and one-byte flags of requests are not checked.</summary>
+    public virtual bool IgnoresPadding => false;
+
+    /// <summary>What a check command answers for an unknown id.</summary>
+    public virtual KvmError UnknownIdInCheck => KvmError.NotFound;
+
+    /// <summary>A page fault's reply may bring the data that the access shall see.</summary>
+    public virtual bool HasPageFaultReplyData => false;
+
+    /// <summary>Switching on an event that is on, or off one that is off, succeeds.</summary>
+    public virtual bool ToleratesRepeatedSwitching => false;
+
+    /// <inheritdoc/>
+    public override string ToString() => Name;
+}

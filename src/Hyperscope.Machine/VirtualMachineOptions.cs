@@ -1,0 +1,45 @@
+using Hyperscope.Vm;
+using Hyperscope.X64;
+
+namespace Hyperscope.Machine;
+
+/// <summary>What a VM is made of.</summary>
+public sealed record VirtualMachineOptions
+{
+    /// <summary>A name for people, logs and handshakes.</summary>
+    public string Name { get; init; } = "guest";
+
+    /// <summary>Identifies the VM in handshakes; random unless given.</summary>
+    public Guid Id { get; init; } = Guid.NewGuid();
+
+    /// <summary>Guest memory in bytes, a multiple of 4096. What lies above <see cref="LowMemoryLimit"/> continues at 4 GiB.</summary>
+    public ulong MemoryBytes { get; init; } = 64UL << 20;
+
+    /// <summary>Number of vCPUs, 1 to <see cref="MaxVcpus"/>.</summary>
+    public int VcpuCount { get; init; } = 1;
+
+    /// <summary>What CPUID says.</summary>
+    public CpuModel CpuModel { get; init; } = new();
+
+    /// <summary>Guest time; null: the TSC counts instructions.</summary>
+    public IGuestClock? Clock { get; init; }
+
+    /// <summary>What a triple fault does.</summary>
+    public ShutdownAction OnShutdown { get; init; } = ShutdownAction.Stop;
+
+    /// <summary>Most vCPUs a VM can have.</summary>
+    public const int MaxVcpus = 8;
+
+    /// <summary>Addresses from here to 4 GiB are left to devices.</summary>
+    public const ulong LowMemoryLimit = 0xC000_0000;
+}
+
+/// <summary>What a triple fault does to the VM.</summary>
+public enum ShutdownAction
+{
+    /// <summary>The VM ends.</summary>
+    Stop,
+
+    /// <summary>That vCPU stays as it is until the VM is stopped.</summary>
+    Hold,
+}
