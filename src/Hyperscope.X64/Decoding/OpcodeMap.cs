@@ -26,6 +26,10 @@ internal sealed class OpcodeMap
         VectorFloat.Register(this);
         VectorConvert.Register(this);
         MmxMoves.Register(this);
+        X87Arithmetic.Register(this);
+        X87Moves.Register(this);
+        X87Control.Register(this);
+        X87Functions.Register(this);
         Shifts.Register(this);
     }
 

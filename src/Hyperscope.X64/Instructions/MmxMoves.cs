@@ -142,13 +142,14 @@ internal static unsafe class MmxMoves
         }
     }
 
-    // EMMS marks every register as empty and touches nothing else.
+    // EMMS marks every register as empty; TOP goes to 0 as with any MMX instruction.
     private readonly struct Empty : IPlain
     {
         public static bool Run(CpuState* c, Op* o)
         {
             if (MmxHandlers.IsBlocked(c))
                 return MmxHandlers.RaiseBlocked(c, o);
+            MmxHandlers.Enter(c);
             c->X87Tags = 0;
             return true;
         }

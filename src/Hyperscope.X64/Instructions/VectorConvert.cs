@@ -484,10 +484,8 @@ internal static unsafe class VectorConvert
                 return VectorUnit.RaiseBlocked(c, o);
             if (MmxHandlers.IsBlocked(c))
                 return MmxHandlers.RaiseBlocked(c, o);
-            if (!StorePair<TFormat>(c, o, Handlers.Get<ulong>(c, o->S)))
-                return false;
             MmxHandlers.Enter(c);
-            return true;
+            return StorePair<TFormat>(c, o, Handlers.Get<ulong>(c, o->S));
         }
     }
 
@@ -503,11 +501,7 @@ internal static unsafe class VectorConvert
             if (MmxHandlers.IsBlocked(c))
                 return MmxHandlers.RaiseBlocked(c, o);
             ulong* source = Mem.Read<ulong, TAddressing>(c, o);
-            if (source == null || !StorePair<TFormat>(c, o, *source))
-                return false;
-            if (TFormat.Size == 4)
-                MmxHandlers.Enter(c);
-            return true;
+            return source != null && StorePair<TFormat>(c, o, *source);
         }
     }
 
@@ -523,11 +517,12 @@ internal static unsafe class VectorConvert
         where TFormat : struct, IFloatFormat
         where TMode : struct, IMode
     {
+        // The x87 state changes even where #XM keeps the result away.
+        MmxHandlers.Enter(c);
         FloatContext f = FloatContext.FromMxcsr(c->Mxcsr);
         ulong low = ToInteger<TFormat>(ref f, first, 4, TMode.IsTruncating), high = ToInteger<TFormat>(ref f, second, 4, TMode.IsTruncating);
         if (!FloatLanes.Commit(c, o, f))
             return false;
-        MmxHandlers.Enter(c);
         MmxHandlers.Set(c, o->D, Vector128.CreateScalar(low | (high << 32)).AsByte());
         return true;
     }
