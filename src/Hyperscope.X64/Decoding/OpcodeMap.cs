@@ -19,6 +19,17 @@ internal sealed class OpcodeMap
         Arithmetic.Register(this);
         Branches.Register(this);
         Stack.Register(this);
+        VectorMoves.Register(this);
+        VectorState.Register(this);
+        VectorInteger.Register(this);
+        VectorShuffles.Register(this);
+        VectorFloat.Register(this);
+        VectorConvert.Register(this);
+        MmxMoves.Register(this);
+        X87Arithmetic.Register(this);
+        X87Moves.Register(this);
+        X87Control.Register(this);
+        X87Functions.Register(this);
         Shifts.Register(this);
         PrivilegedFlags.Register(this);
         InterruptInstructions.Register(this);
