@@ -329,7 +329,7 @@ public sealed class EventTests
         Assert.Equal(KvmError.None, bench.Tool.Error(new VcpuInjectException(V0, 6)));
         for (int i = 0; i < 3; i++)
             bench.Tool.Post(new VcpuPause(V0, false));
-        bench.Tool.ReceiveReply(MessageId.VcpuPause, bench.Tool.LastSeq - 2);
+        ReceivePause(bench);
         bench.Tool.Dispose();
         await bench.Disconnected.Soon();
         Assert.Equal((false, 0), await bench.Vcpu.Execute(static vcpu => (vcpu.IsSingleStepping, vcpu.Delivered.Count)).Soon());
