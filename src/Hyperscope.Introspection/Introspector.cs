@@ -45,7 +45,8 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
     public event Action? CleanedUp;
 
     /// <summary>Starts a session on a connected socket, which it owns from here on if it succeeds (KVM_INTROSPECTION_HOOK).</summary>
-    /// <returns>None; NotPermitted; AlreadyHooked (also while a vCPU owes clean-up); InvalidArgument (no open socket).</returns>
+    /// <returns>None; NotPermitted; AlreadyHooked (also while a vCPU owes clean-up); InvalidArgument (no open socket); OutOfMemory (the
+    /// receive thread cannot start; the socket is closed).</returns>
     public ControlError Hook(StreamSocket socket, HookOptions? options = null)
     {
         lock (_gate)
@@ -164,7 +165,18 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
             session.Events.TrySet((int)id, allow: true);
         _session = session;
         _vm.Memory.PageTracker.Subscribe(this);
-        session.Start();
+        try
+        {
+            session.Start();
+        }
+        catch (OutOfMemoryException)
+        {
+            _session = null;
+            _vm.Memory.PageTracker.Unsubscribe(this);
+            session.End();
+            return ControlError.OutOfMemory;
+        }
+
         _logger.Hooked(_vm.Name, options.ToolName, options.Dialect.Name);
         return ControlError.None;
     }
