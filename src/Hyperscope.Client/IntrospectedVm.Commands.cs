@@ -92,7 +92,8 @@ public sealed partial class IntrospectedVm
     public ValueTask DisableAsync(EventId eventId, CancellationToken cancellation = default) =>
         SwitchAsync(eventId, enable: false, cancellation);
 
-    /// <summary>Chooses whether the VM undoes interceptions of this tool when it leaves. Page restrictions are lifted in any case.</summary>
+    /// <summary>Chooses whether the VM undoes interceptions of this tool when it leaves. Page restrictions are lifted in any
+    /// case.</summary>
     public ValueTask ControlCleanupAsync(bool enable, CancellationToken cancellation = default) =>
         Tell(new VmControlCleanup(enable), cancellation);
 
