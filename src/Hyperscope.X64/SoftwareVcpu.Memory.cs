@@ -65,16 +65,23 @@ public sealed unsafe partial class SoftwareVcpu
         ref Piece only = ref _pieces[0];
         if (_pieceCount == 1 && only.Host != null && !only.IsCode && !only.IsReadOnly)
             return only.Host;
-        if (_pieceCount > 1 && Group.Vcpus.Count > 1 && !_isExclusive && op != null)
-        {
-            // Two pages cannot be updated in one atomic step: the instruction runs while no other vCPU does.
-            _mustRunExclusive = true;
-            _ = _c->StopAt(op, StopReason.RunAlone);
+
+        // Two pages, or memory whose decoded code must go, cannot be updated in one atomic step.
+        if ((_pieceCount > 1 || only.IsCode) && op != null && MustBeExclusive(op))
             return null;
-        }
 
         ReadPieces();
         return _c->Staging;
+    }
+
+    /// <summary>Has an instruction run again while no other vCPU does. False: that is so already, or there is no other.</summary>
+    internal bool MustBeExclusive(Op* op)
+    {
+        if (_isExclusive || Group.Vcpus.Count == 1)
+            return false;
+        _mustRunExclusive = true;
+        _ = _c->StopAt(op, StopReason.RunAlone);
+        return true;
     }
 
     /// <summary>Writes the first <paramref name="size"/> bytes of Staging, up to 4096. False: stopped, nothing written.</summary>

@@ -20,6 +20,16 @@ internal sealed class OpcodeMap
         Branches.Register(this);
         Stack.Register(this);
         Shifts.Register(this);
+        Multiplication.Register(this);
+        CompareExchange.Register(this);
+        Bits.Register(this);
+        ByteOrder.Register(this);
+        FlagInstructions.Register(this);
+        StackFrames.Register(this);
+        DecimalAdjust.Register(this);
+        Strings.Register(this);
+        PortStrings.Register(this);
+        Ports.Register(this);
         PrivilegedFlags.Register(this);
         InterruptInstructions.Register(this);
         ControlRegisterInstructions.Register(this);
