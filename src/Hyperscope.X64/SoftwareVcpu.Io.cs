@@ -24,4 +24,23 @@ public sealed unsafe partial class SoftwareVcpu
             return false;
         return ((bits >> (port & 7)) & ((1UL << size) - 1)) == 0 || _c->RaiseGp(op);
     }
+
+    /// <summary>Reads a port outside guest mode: a device may block. Host pointers from before are invalid afterwards.</summary>
+    internal uint ReadPort(Op* op, ushort port, int size)
+    {
+        _c->Rip = op->Rip;
+        LeaveGuest();
+        uint value = Group.Bus.ReadPort(port, size);
+        EnterGuest();
+        return value;
+    }
+
+    /// <summary>Writes a port outside guest mode.</summary>
+    internal void WritePort(Op* op, ushort port, int size, uint value)
+    {
+        _c->Rip = op->Rip;
+        LeaveGuest();
+        Group.Bus.WritePort(port, size, value);
+        EnterGuest();
+    }
 }
