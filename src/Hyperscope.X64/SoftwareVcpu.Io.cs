@@ -30,7 +30,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         _c->Rip = op->Rip;
         LeaveGuest();
-        uint value = Group.Bus.ReadPort(port, size);
+        uint value = Bus.ReadPort(port, size);
         EnterGuest();
         return value;
     }
@@ -40,7 +40,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         _c->Rip = op->Rip;
         LeaveGuest();
-        Group.Bus.WritePort(port, size, value);
+        Bus.WritePort(port, size, value);
         EnterGuest();
     }
 }

@@ -155,7 +155,7 @@ public sealed unsafe partial class SoftwareVcpu
         while (length > 0)
         {
             int size = DeviceAccessSize(gpa, length);
-            ulong value = Group.Bus.ReadMemory(new Gpa(gpa), size);
+            ulong value = Bus.ReadMemory(new Gpa(gpa), size);
             for (int index = 0; index < size; index++)
                 destination[index] = (byte)(value >> (8 * index));
             gpa += (ulong)size;
@@ -172,7 +172,7 @@ public sealed unsafe partial class SoftwareVcpu
             ulong value = 0;
             for (int index = 0; index < size; index++)
                 value |= (ulong)source[index] << (8 * index);
-            Group.Bus.WriteMemory(new Gpa(gpa), size, value);
+            Bus.WriteMemory(new Gpa(gpa), size, value);
             gpa += (ulong)size;
             source += size;
             length -= size;

@@ -41,13 +41,8 @@ public sealed unsafe partial class SoftwareVcpu
     {
         ResetRegisters();
         _c->Cr0 = Cr0.Cd | Cr0.Nw | Cr0.Et;
-        _c->Xcr0 = 1;
-        _c->X87Control = 0x40;
-        _c->X87Status = 0;
-        _c->X87Tags = 0xFF;
-        _c->Mxcsr = 0x1F80;
-        new Span<ulong>(_c->X87, 16).Clear();
-        new Span<ulong>(_c->Vector, 64).Clear();
+        _c->Xcr0 = XsaveArea.X87;
+        ResetVectorState();
         ResetMsrs();
         _isInitialized = Index.Value == 0;
         _initPosted = false;

@@ -3,7 +3,8 @@ using System.Collections.Concurrent;
 namespace Hyperscope.TestKit;
 
 /// <summary>A vCPU on a thread of its own. Its instructions are delegates that a test queues; between them it obeys the contract of
-/// <see cref="IVcpu"/>: kicks are remembered and served before the next instruction, guest mode is left for every report.</summary>
+/// <see cref="IVcpu"/>: kicks are remembered and served before the next instruction. An instruction counts as outside guest mode,
+/// because most of them are reports; <see cref="SpinUntilKicked"/> is the guest running.</summary>
 public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, IDisposable
 {
     private readonly object _gate = new();
@@ -183,8 +184,8 @@ public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, ID
                 return verdicts;
             }
 
-            PageTrackVerdict verdict = vcpu.Report(() => vm.Memory.PageTracker.BeforeAccess(
-                vcpu, new PageTrackAccess(new Gva(gva), new Gpa(gpa), kind, 1, [])));
+            PageTrackVerdict verdict = vm.Memory.PageTracker.BeforeAccess(
+                vcpu, new PageTrackAccess(new Gva(gva), new Gpa(gpa), kind, 1, []));
             verdicts.Add(verdict);
             if (verdict != PageTrackVerdict.Retry)
                 return verdicts;
@@ -192,27 +193,17 @@ public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, ID
         }
     });
 
-    /// <summary>Leaves guest mode for the length of a report. For instructions.</summary>
-    public T Report<T>(Func<T> report)
-    {
-        SetGuestMode(false);
-        try
-        {
-            return report();
-        }
-        finally
-        {
-            SetGuestMode(true);
-        }
-    }
-
-    /// <summary>Runs the guest until it is kicked. For instructions.</summary>
+    /// <summary>Runs guest code, in guest mode, until it is kicked. For instructions.</summary>
     public void SpinUntilKicked()
     {
         lock (_gate)
         {
+            _inGuest = true;
             while (!_kicked && !_stopped)
                 Monitor.Wait(_gate);
+            _inGuest = false;
+            _departures++;
+            Monitor.PulseAll(_gate);
         }
     }
 
@@ -245,12 +236,9 @@ public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, ID
                     Monitor.Wait(_gate);
                     continue;
                 }
-
-                _inGuest = true;
             }
 
             instruction();
-            SetGuestMode(false);
         }
     }
 
@@ -263,22 +251,7 @@ public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, ID
             _kicked = false;
         }
 
-        if (!isKicked)
-            return;
-        bool wasInGuest = _inGuest;
-        SetGuestMode(false);
-        vm.Events?.OnEntry(this);
-        SetGuestMode(wasInGuest);
-    }
-
-    private void SetGuestMode(bool value)
-    {
-        lock (_gate)
-        {
-            if (_inGuest && !value)
-                _departures++;
-            _inGuest = value;
-            Monitor.PulseAll(_gate);
-        }
+        if (isKicked)
+            vm.Events?.OnEntry(this);
     }
 }

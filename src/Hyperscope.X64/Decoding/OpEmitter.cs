@@ -24,6 +24,8 @@ internal static unsafe class OpEmitter
         op->Length = insn.Length;
         op->Immediate = insn.Immediate;
         op->Displacement = (encoding & (Encoding.Imm8Second | Encoding.FarPointer)) != 0 ? insn.Immediate2 : insn.Displacement;
+        if (insn.Map == 0 && (insn.Opcode & 0xF8) == 0xD8)
+            op->Immediate = ((insn.Opcode & 7) << 8) | (insn.Mod << 6) | ((insn.Reg & 7) << 3) | (insn.Rm & 7); // FOP of x87
         op->Scale = insn.Scale;
         op->Segment = insn.Segment;
         op->B = (ushort)(insn.Base * 8);

@@ -3,7 +3,7 @@ using Hyperscope.X64.Execution;
 
 namespace Hyperscope.X64.Instructions;
 
-/// <summary>CLC STC CMC CLD STD LAHF SAHF SALC, and UD0 UD1 UD2.</summary>
+/// <summary>CLC STC CMC CLD STD LAHF SAHF SALC.</summary>
 internal static unsafe class FlagInstructions
 {
     private const ulong LowFlags = Rflags.Cf | Rflags.Pf | Rflags.Af | Rflags.Zf | Rflags.Sf;
@@ -18,9 +18,6 @@ internal static unsafe class FlagInstructions
         map.Add(0x9E, new OpcodeRow("sahf", Encoding.None, Handlers.Plain<StoreFlags>) { Writes = LowFlags });
         map.Add(0x9F, new OpcodeRow("lahf", Encoding.None, Handlers.Plain<LoadFlags>) { Reads = LowFlags });
         map.Add(0xD6, new OpcodeRow("salc", Encoding.None, Handlers.Plain<SpreadCarry>) { Flags = RowFlags.Not64, Reads = Rflags.Cf });
-        map.Add(0x0FFF, new OpcodeRow("ud0", Encoding.ModRm, static (in _) => &Faults.InvalidOpcode) { Flags = RowFlags.EndsBlock });
-        map.Add(0x0FB9, new OpcodeRow("ud1", Encoding.ModRm, static (in _) => &Faults.InvalidOpcode) { Flags = RowFlags.EndsBlock });
-        map.Add(0x0F0B, new OpcodeRow("ud2", Encoding.None, static (in _) => &Faults.InvalidOpcode) { Flags = RowFlags.EndsBlock });
     }
 
     private readonly struct ComplementCarry : IPlain
