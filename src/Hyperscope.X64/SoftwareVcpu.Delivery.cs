@@ -59,6 +59,7 @@ public sealed unsafe partial class SoftwareVcpu
             {
                 _delivery = null;
                 _approvalCount = 0;
+                _retired++; // so that a handler that faults at once cannot keep time and limits from advancing
                 if (pending.IsNmi)
                     _isNmiBlocked = true;
                 if (pending.Fault.Vector == X64.Vector.Debug)
