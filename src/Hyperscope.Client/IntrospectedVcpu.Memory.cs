@@ -30,7 +30,8 @@ public sealed partial class IntrospectedVcpu
     }
 
     /// <summary>Writes virtual memory of any length, through this vCPU's paging; the guest's own write protection does not apply.</summary>
-    /// <exception cref="KvmiException">A page is not mapped or has no memory; the text names its address. What lies before it is written.</exception>
+    /// <exception cref="KvmiException">A page is not mapped or has no memory; the text names its address. What lies before it is
+    /// written.</exception>
     public async ValueTask WriteVirtualAsync(Gva gva, ReadOnlyMemory<byte> data, CancellationToken cancellation = default)
     {
         int done = await TryWriteVirtualAsync(gva, data, cancellation).ConfigureAwait(false);
@@ -71,7 +72,8 @@ public sealed partial class IntrospectedVcpu
             int count = 0;
             for (; count < window.Length && offset < length; count++)
             {
-                window[count] = Ask<VcpuTranslateGva, VcpuTranslateGvaReply>(new VcpuTranslateGva(Index, gva + (ulong)offset), cancellation);
+                window[count] = Ask<VcpuTranslateGva, VcpuTranslateGvaReply>(
+                    new VcpuTranslateGva(Index, gva + (ulong)offset), cancellation);
                 offset += PageSplit.NextLength(gva.Value + (ulong)offset, length - offset);
             }
 

@@ -49,10 +49,11 @@ public sealed partial class IntrospectedVcpu
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(msrs.Length, KvmiConstants.MaxRegisterMsrs);
         return _connection.RunAsync(
-            new VcpuGetRegisters(Index, (ushort)msrs.Length), msrs, ReplyReaders.Registers, default, cancellation);
+            new VcpuGetRegisters(Index, (ushort)msrs.Length), msrs, ReplyReaders.Registers(msrs.Length), default, cancellation);
     }
 
-    /// <summary>Replaces the general registers when the pending event is answered; possible only while an event of this vCPU waits.</summary>
+    /// <summary>Replaces the general registers when the pending event is answered; possible only while an event of this vCPU
+    /// waits.</summary>
     public ValueTask SetRegistersAsync(in KvmRegs registers, CancellationToken cancellation = default) =>
         Tell(new VcpuSetRegisters(Index, registers), cancellation);
 

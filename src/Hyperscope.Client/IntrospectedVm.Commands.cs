@@ -31,7 +31,7 @@ public sealed partial class IntrospectedVm
     /// <summary>Sends a command with the data that follows it.</summary>
     public ValueTask SendAsync<TCommand>(
         ITailedCommand<TCommand> command, ReadOnlyMemory<byte> tail, CancellationToken cancellation = default)
-        where TCommand : unmanaged, ICommand<TCommand> => _connection.RunAsync((TCommand)command, tail, cancellation);
+        where TCommand : unmanaged, ITailedCommand<TCommand> => _connection.RunAsync((TCommand)command, tail, cancellation);
 
     /// <summary>Sends a command that has no reply data and blocks until it is answered. Made for handlers of <see cref="On{T}"/>, where it
     /// goes on reading; events that arrive meanwhile wait until the handler returns.</summary>
@@ -55,7 +55,7 @@ public sealed partial class IntrospectedVm
     /// <summary>Sends a command with the data that follows it and blocks until it is answered.</summary>
     /// <inheritdoc cref="Send{TCommand}(ICommand{TCommand}, CancellationToken)"/>
     public void Send<TCommand>(ITailedCommand<TCommand> command, ReadOnlyMemory<byte> tail, CancellationToken cancellation = default)
-        where TCommand : unmanaged, ICommand<TCommand> =>
+        where TCommand : unmanaged, ITailedCommand<TCommand> =>
         _connection.Run((TCommand)command, tail, Nothing.Read, default, cancellation);
 
     /// <summary>Asks for protocol version and features.</summary>
@@ -92,7 +92,8 @@ public sealed partial class IntrospectedVm
     public ValueTask DisableAsync(EventId eventId, CancellationToken cancellation = default) =>
         SwitchAsync(eventId, enable: false, cancellation);
 
-    /// <summary>Chooses whether the VM undoes interceptions of this tool when it leaves. Page restrictions are lifted in any case.</summary>
+    /// <summary>Chooses whether the VM undoes interceptions of this tool when it leaves. Page restrictions are lifted in any
+    /// case.</summary>
     public ValueTask ControlCleanupAsync(bool enable, CancellationToken cancellation = default) =>
         Tell(new VmControlCleanup(enable), cancellation);
 

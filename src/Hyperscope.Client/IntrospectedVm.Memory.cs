@@ -8,7 +8,7 @@ public sealed partial class IntrospectedVm
     {
         int done = await TryReadPhysicalAsync(gpa, buffer, cancellation).ConfigureAwait(false);
         if (done != buffer.Length)
-            throw new KvmiException(MessageId.VmReadPhysical, $"{buffer.Length - done} bytes at gpa {gpa + (ulong)done}", KvmError.NotFound);
+            throw NoMemory(MessageId.VmReadPhysical, gpa + (ulong)done, buffer.Length - done);
     }
 
     /// <summary>Reads guest-physical memory into a new array.</summary>
@@ -37,7 +37,11 @@ public sealed partial class IntrospectedVm
                 Gpa address = gpa + (ulong)offset;
                 int length = PageSplit.NextLength(address.Value, buffer.Length - offset);
                 window[count] = _connection.RunAsync(
-                    new VmReadPhysical(address, (ushort)length), default(ReadOnlyMemory<byte>), ReplyReaders.Fill, buffer.Slice(offset, length), cancellation);
+                    new VmReadPhysical(address, (ushort)length),
+                    default(ReadOnlyMemory<byte>),
+                    ReplyReaders.Fill,
+                    buffer.Slice(offset, length),
+                    cancellation);
                 offset += length;
             }
 
@@ -56,7 +60,7 @@ public sealed partial class IntrospectedVm
     {
         int done = await TryWritePhysicalAsync(gpa, data, cancellation).ConfigureAwait(false);
         if (done != data.Length)
-            throw new KvmiException(MessageId.VmWritePhysical, $"{data.Length - done} bytes at gpa {gpa + (ulong)done}", KvmError.NotFound);
+            throw NoMemory(MessageId.VmWritePhysical, gpa + (ulong)done, data.Length - done);
     }
 
     /// <summary>Writes guest-physical memory as far as there is any. Pages are written in parallel, so pages behind a hole may be
@@ -87,6 +91,9 @@ public sealed partial class IntrospectedVm
 
         return done;
     }
+
+    private static KvmiException NoMemory(MessageId command, Gpa gpa, int length) =>
+        new(command, $"{length} bytes at gpa {gpa}", KvmError.NotFound);
 
     // Awaits every page, so that no reply can still arrive in the caller's buffer, and sums up to the first one without memory.
     private static async ValueTask<int> CountUntilHole(ReadOnlyMemory<ValueTask<int>> pages)

@@ -62,10 +62,10 @@ public static class CommandCatalog
 
     private static CommandInfo Row<T>(bool isMandatory = false)
         where T : unmanaged, ICommand<T> =>
-        new(T.Id, T.HasVcpu, T.WireSize, 0, default(T) is ITailedCommand<T>, isMandatory);
+        new(T.Id, T.HasVcpu, T.WireSize, 0, T.HasTail, isMandatory);
 
     private static CommandInfo Row<T, TReply>(bool isMandatory = false)
         where T : unmanaged, ICommand<T, TReply>
         where TReply : unmanaged =>
-        new(T.Id, T.HasVcpu, T.WireSize, Unsafe.SizeOf<TReply>(), default(T) is ITailedCommand<T>, isMandatory);
+        new(T.Id, T.HasVcpu, T.WireSize, Unsafe.SizeOf<TReply>(), T.HasTail, isMandatory);
 }

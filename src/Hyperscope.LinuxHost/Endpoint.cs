@@ -20,7 +20,8 @@ public enum EndpointKind
 
 /// <summary>Where to listen or connect: <c>unix:PATH</c>, <c>vsock:CID:PORT</c> or <c>tcp:HOST:PORT</c>.</summary>
 /// <remarks>CID is a number, <c>any</c>, <c>local</c> or <c>host</c>. HOST is an IPv4 address or <c>localhost</c>, and must be a loopback
-/// address unless the caller allows more: the protocol has no encryption. Port 0 asks the kernel for a free TCP port when listening.</remarks>
+/// address unless the caller allows more: the protocol has no encryption. Port 0 asks the kernel for a free TCP port when
+/// listening.</remarks>
 public sealed record Endpoint
 {
     /// <summary>The vsock CID that listens on all of this machine's CIDs (VMADDR_CID_ANY).</summary>

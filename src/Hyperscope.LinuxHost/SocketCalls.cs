@@ -74,7 +74,8 @@ internal static unsafe partial class SocketCalls
     public static partial int Unlink(string path);
 
     /// <summary>Looks at a socket file without following links.</summary>
-    /// <returns>Its inode number; 0 when the path names nothing or something else than a socket (then <paramref name="exists"/> tells).</returns>
+    /// <returns>Its inode number; 0 when the path names nothing or something else than a socket (then <paramref name="exists"/>
+    /// tells).</returns>
     public static ulong SocketInode(string path, out bool exists)
     {
         // struct statx is 256 bytes: u16 mode at 28, u64 inode at 32.

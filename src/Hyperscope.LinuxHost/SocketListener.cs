@@ -27,7 +27,8 @@ public sealed class SocketListener : IDisposable
     /// <summary>Starts to listen.</summary>
     /// <param name="endpoint">Where.</param>
     /// <param name="backlog">Connections that may wait to be accepted.</param>
-    /// <exception cref="LinuxException">EADDRINUSE when somebody listens there or the path names something else; other failures.</exception>
+    /// <exception cref="LinuxException">EADDRINUSE when somebody listens there or the path names something else; other
+    /// failures.</exception>
     public static SocketListener Listen(Endpoint endpoint, int backlog = 16)
     {
         SocketCalls.SocketAddress address = SocketCalls.ToAddress(endpoint, out int family, out int length);

@@ -13,7 +13,8 @@ public sealed unsafe class StreamSocket : IDisposable
     /// <summary>The descriptor, for epoll.</summary>
     public FileDescriptorHandle Handle { get; }
 
-    /// <summary>The process at the other end of a unix socket when it connected; 0 for other kinds or if it is in another namespace.</summary>
+    /// <summary>The process at the other end of a unix socket when it connected; 0 for other kinds or if it is in another
+    /// namespace.</summary>
     public int PeerProcessId
     {
         get
@@ -40,7 +41,8 @@ public sealed unsafe class StreamSocket : IDisposable
     /// <summary>Connects to a listener.</summary>
     /// <param name="endpoint">Where it listens.</param>
     /// <param name="cancel">Calls the attempt off when signalled.</param>
-    /// <exception cref="LinuxException">Nobody listens there (ENOENT, ECONNREFUSED), its queue is full (EAGAIN) or another failure.</exception>
+    /// <exception cref="LinuxException">Nobody listens there (ENOENT, ECONNREFUSED), its queue is full (EAGAIN) or another
+    /// failure.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="cancel"/> was signalled.</exception>
     public static StreamSocket Connect(Endpoint endpoint, EventFd? cancel = null)
     {
@@ -64,7 +66,8 @@ public sealed unsafe class StreamSocket : IDisposable
     }
 
     /// <summary>Sends all of <paramref name="message"/>, blocking while the peer's buffer is full.</summary>
-    /// <remarks>One send call, no SIGPIPE. Should a signal cut a TCP send short, the rest follows in a further call: the caller's lock keeps
+    /// <remarks>One send call, no SIGPIPE. Should a signal cut a TCP send short, the rest follows in a further call: the caller's lock
+    /// keeps
     /// the message whole.</remarks>
     /// <returns><see langword="false"/> when the connection is gone; part of the message may have been sent.</returns>
     /// <exception cref="LinuxException">Any failure other than a lost connection.</exception>
@@ -101,7 +104,8 @@ public sealed unsafe class StreamSocket : IDisposable
     public int Receive(Span<byte> buffer) => ReceiveOnce(buffer, 0);
 
     /// <summary>Receives what is there, without blocking.</summary>
-    /// <returns>How many bytes; 0 when the connection is gone or <paramref name="buffer"/> is empty; -1 when nothing is there yet.</returns>
+    /// <returns>How many bytes; 0 when the connection is gone or <paramref name="buffer"/> is empty; -1 when nothing is there
+    /// yet.</returns>
     /// <exception cref="LinuxException">Any failure other than a lost connection.</exception>
     public int TryReceive(Span<byte> buffer) => ReceiveOnce(buffer, SocketCalls.DoNotWait);
 
@@ -113,7 +117,8 @@ public sealed unsafe class StreamSocket : IDisposable
     public WaitOutcome WaitWritable(int timeoutMilliseconds, EventFd? cancel = null) =>
         DescriptorWait.Run(Handle, DescriptorWait.Out, cancel?.Handle, null, timeoutMilliseconds);
 
-    /// <summary>Ends the conversation in both directions and wakes every thread blocked on it. Safe from any thread, any number of times.</summary>
+    /// <summary>Ends the conversation in both directions and wakes every thread blocked on it. Safe from any thread, any number of
+    /// times.</summary>
     public void Shutdown()
     {
         try

@@ -19,7 +19,9 @@ public sealed class ProjectReferenceTests
         ["Machine"] = ["Introspection", "X64", "Kvm", "Devices"],
         ["GuestLinux"] = ["Client"],
         ["Guard"] = ["Client", "GuestLinux"],
-        ["Cli"] = ["Machine", "Client", "GuestLinux", "Guard"],
+        ["Guests"] = ["Vm"],
+        ["Conformance"] = ["Guests", "Kvmi", "LinuxHost"],
+        ["Cli"] = ["Machine", "Client", "GuestLinux", "Guard", "Guests", "Conformance"],
     };
 
     private static readonly string[] MayBeUnsafe = ["Vm", "X64", "LinuxHost", "Kvm"];

@@ -6,6 +6,13 @@ public sealed class VectorTests
 {
     public static TheoryData<string> Names => [.. Vector.All.Keys];
 
+    // Bad messages cannot be built from public constructors, on purpose, and a reply that stops short is nothing we send.
+    public static TheoryData<string> Buildable =>
+        [.. Vector.All.Values.Where(vector => !vector.IsBad && vector.Name != "evrpl.msr.short").Select(vector => vector.Name)];
+
+    public static TheoryData<string> Padded =>
+        [.. Vector.All.Values.Where(vector => !vector.IsBad && PaddingOf(vector).Count > 0).Select(vector => vector.Name)];
+
     [Fact]
     public void All_106_vectors_are_here() => Assert.Equal(106, Vector.All.Count);
 
@@ -55,12 +62,10 @@ public sealed class VectorTests
     }
 
     [Theory]
-    [MemberData(nameof(Names))]
+    [MemberData(nameof(Buildable))]
     public void What_the_public_constructors_build_is_what_the_vector_shows(string name)
     {
         Vector vector = Vector.All[name];
-        Assert.SkipWhen(vector.IsBad, "cannot be built from public constructors, on purpose");
-        Assert.SkipWhen(name is "evrpl.msr.short", "a reply that stops short is not something we send");
         byte[] buffer = new byte[KvmiConstants.MaxMessageSize];
         int length = VectorBuilder.Build(vector, buffer);
         Assert.Equal(Convert.ToHexString(vector.Bytes), Convert.ToHexString(buffer, 0, length));
@@ -110,15 +115,12 @@ public sealed class VectorTests
     }
 
     [Theory]
-    [MemberData(nameof(Names))]
+    [MemberData(nameof(Padded))]
     public void Each_padding_byte_when_dirty_is_refused(string name)
     {
         Vector vector = Vector.All[name];
-        var paddings = vector.Offsets.Where(pair => pair.Key.Contains("padding", StringComparison.Ordinal)
-            && !pair.Key.Contains("regs.", StringComparison.Ordinal)).ToList();
-        Assert.SkipWhen(paddings.Count == 0 || vector.IsBad, "no padding");
         Assert.True(WellFormed.Check(vector, vector.Bytes), $"{name} as it is");
-        foreach ((string path, (int offset, int size)) in paddings)
+        foreach ((string path, (int offset, int size)) in PaddingOf(vector))
         {
             for (int bit = 0; bit < size * 8; bit++)
             {
@@ -173,4 +175,8 @@ public sealed class VectorTests
             where T : unmanaged, ITailedCommand<T> =>
             vector.Payload.Length < Unsafe.SizeOf<T>() + Message.Read<T>(vector.Payload).TailSize;
     }
+
+    // The register blocks are KVM's own; their padding is not a matter of this protocol.
+    private static List<KeyValuePair<string, (int Offset, int Size)>> PaddingOf(Vector vector) => [.. vector.Offsets
+        .Where(pair => pair.Key.Contains("padding", StringComparison.Ordinal) && !pair.Key.Contains("regs.", StringComparison.Ordinal))];
 }

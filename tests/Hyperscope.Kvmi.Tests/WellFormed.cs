@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Reflection;
 
 namespace Hyperscope.Kvmi.Tests;
@@ -5,6 +6,10 @@ namespace Hyperscope.Kvmi.Tests;
 /// <summary>Asks every struct of a message whether it is well formed.</summary>
 internal static class WellFormed
 {
+    private static readonly ConcurrentDictionary<Type, Func<byte[], int, bool>> Checks = new();
+
+    private delegate bool Getter<T>(ref T value);
+
     public static bool Check(Vector vector, byte[] bytes)
     {
         foreach (WirePart part in WireParts.Of(vector))
@@ -15,9 +20,7 @@ internal static class WellFormed
                 int offset = part.Offset + (index * size);
                 if (offset + size > bytes.Length || part.Type.IsPrimitive)
                     break;
-                var one = typeof(WellFormed).GetMethod(nameof(One), BindingFlags.Static | BindingFlags.NonPublic)!
-                    .MakeGenericMethod(part.Type).CreateDelegate<Func<byte[], int, bool>>();
-                if (!one(bytes, offset))
+                if (!Checks.GetOrAdd(part.Type, Make)(bytes, offset))
                     return false;
             }
         }
@@ -25,10 +28,20 @@ internal static class WellFormed
         return true;
     }
 
-    private static bool One<T>(byte[] bytes, int offset)
+    private static Func<byte[], int, bool> Make(Type type) => typeof(WellFormed)
+        .GetMethod(nameof(MakeFor), BindingFlags.Static | BindingFlags.NonPublic)!.MakeGenericMethod(type)
+        .CreateDelegate<Func<Func<byte[], int, bool>>>()();
+
+    private static Func<byte[], int, bool> MakeFor<T>()
         where T : unmanaged
     {
-        PropertyInfo? property = typeof(T).GetProperty("IsWellFormed");
-        return property is null || (bool)property.GetValue(Message.Read<T>(bytes.AsSpan(offset)))!;
+        if (typeof(T).GetProperty("IsWellFormed") is not { } property)
+            return static (_, _) => true;
+        var get = property.GetMethod!.CreateDelegate<Getter<T>>();
+        return (bytes, offset) =>
+        {
+            var value = Message.Read<T>(bytes.AsSpan(offset));
+            return get(ref value);
+        };
     }
 }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Reflection;
 using System.Reflection.Emit;
 using System.Runtime.CompilerServices;
@@ -22,8 +23,12 @@ internal static class WireLayout
         [(typeof(VcpuGetRegistersReply), "msrs.pad")] = "msrpadding",
     };
 
+    private static readonly ConcurrentDictionary<Type, IReadOnlyList<(string Path, int Offset, int Size)>> Known = new();
+
     /// <summary>Every leaf of a struct: its path (normalised), offset and size.</summary>
-    public static IReadOnlyList<(string Path, int Offset, int Size)> Leaves(Type type)
+    public static IReadOnlyList<(string Path, int Offset, int Size)> Leaves(Type type) => Known.GetOrAdd(type, Discover);
+
+    private static IReadOnlyList<(string Path, int Offset, int Size)> Discover(Type type)
     {
         List<(string, int, int)> leaves = [];
         foreach (FieldInfo field in FieldsOf(type))

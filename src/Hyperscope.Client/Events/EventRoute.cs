@@ -49,7 +49,8 @@ internal sealed class AsyncHandlerRoute<T>(Connection connection, Func<VmEvent<T
     public override bool Deliver(EventSlot slot)
     {
         EventSlot own = slot.Vcpu.Detach(slot);
-        ThreadPool.UnsafeQueueUserWorkItem(static state => _ = state.Route.RunAsync(state.Slot), (Route: this, Slot: own), preferLocal: false);
+        ThreadPool.UnsafeQueueUserWorkItem(
+            static state => _ = state.Route.RunAsync(state.Slot), (Route: this, Slot: own), preferLocal: false);
         return true;
     }
 

@@ -74,7 +74,8 @@ internal sealed class EventSlot(Connection connection, IntrospectedVcpu vcpu)
 
     /// <summary>The failure of whoever was done with this event and had not answered.</summary>
     public EventAnswerException NotAnswered() => new(
-        EventAnswerProblem.NotAnswered, $"{this} was not answered: call one of its answer methods ({_info.Accepts}) before you are done with it");
+        EventAnswerProblem.NotAnswered,
+        $"{this} was not answered: call one of its answer methods ({_info.Accepts}) before you are done with it");
 
     public override string ToString() => $"{Id} event {_seq} of vCPU {vcpu.Index}";
 

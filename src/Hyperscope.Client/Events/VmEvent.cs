@@ -1,7 +1,8 @@
 namespace Hyperscope.Client;
 
 /// <summary>An event of any kind. The vCPU waits until it is answered, once: UNHOOK alone has no answer.</summary>
-/// <remarks>In a handler of <see cref="IntrospectedVm.On{T}"/> it is valid until the handler returns, elsewhere as long as you like.</remarks>
+/// <remarks>In a handler of <see cref="IntrospectedVm.On{T}"/> it is valid until the handler returns, elsewhere as long as you
+/// like.</remarks>
 public readonly struct VmEvent
 {
     private readonly EventSlot? _slot;

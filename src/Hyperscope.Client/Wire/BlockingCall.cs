@@ -8,7 +8,8 @@ internal static class BlockingCall
     {
         cancellation.ThrowIfCancellationRequested();
         using var wake = new EventFd();
-        await using CancellationTokenRegistration registration = cancellation.UnsafeRegister(static state => ((EventFd)state!).Signal(), wake);
+        await using CancellationTokenRegistration registration =
+            cancellation.UnsafeRegister(static state => ((EventFd)state!).Signal(), wake);
         return await Task.Factory.StartNew(
             () => call(wake), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
     }

@@ -66,7 +66,13 @@ internal sealed class Connection
     public void Start() => _thread.Start();
 
     /// <summary>Sends a whole message; false when the connection is gone.</summary>
-    public bool Send(ReadOnlySpan<byte> message) => _sender.Send(message);
+    public bool Send(ReadOnlySpan<byte> message)
+    {
+        if (_sender.Send(message))
+            return true;
+        Close(null);
+        return false;
+    }
 
     /// <summary>Sends a command; the task completes with its reply.</summary>
     public ValueTask<TResult> RunAsync<TCommand, TTail, TResult>(
@@ -172,6 +178,7 @@ internal sealed class Connection
         where TTail : unmanaged
     {
         PendingCommand<TCommand, TResult> pending = PendingCommand<TCommand, TResult>.Rent(command, reader, destination);
+        pending.Owner = this;
         if (!_pending.TryAdd(pending, holdsWindow))
             return pending;
         uint seq = pending.Seq;
@@ -192,23 +199,24 @@ internal sealed class Connection
         }
 
         // A command cancelled by now is sent all the same: its reply is expected and ignored.
-        if (!_sender.Send(message.AsSpan(0, size)))
-            Close(null);
+        Send(message.AsSpan(0, size));
         return pending;
     }
 
-    private CancellationTokenRegistration RegisterCancellation(PendingCommand pending, CancellationToken cancellation) =>
+    // The registration is taken back before the object is used again, so its callback cannot meet another command.
+    private static CancellationTokenRegistration RegisterCancellation(PendingCommand pending, CancellationToken cancellation) =>
         cancellation.UnsafeRegister(
             static (state, token) =>
             {
-                (Connection connection, PendingCommand pending, uint seq) = ((Connection, PendingCommand, uint))state!;
-                if (connection._pending.Abandon(pending, seq))
+                var pending = (PendingCommand)state!;
+                Connection connection = pending.Owner!;
+                if (connection._pending.Abandon(pending, pending.Seq))
                 {
                     pending.Fail(new OperationCanceledException(token));
                     connection._wake.Signal();
                 }
             },
-            (this, pending, pending.Seq));
+            pending);
 
     private void ReadUntilClosed()
     {
@@ -323,7 +331,8 @@ internal sealed class Connection
             return false;
         if (!header.IsAcceptable)
             throw new ProtocolException(
-                $"message {header.MessageId} seq {header.Seq} announces a payload of {header.Size} bytes, the bound is {KvmiConstants.MaxPayloadSize}");
+                $"message {header.MessageId} seq {header.Seq} announces a payload of {header.Size} bytes, "
+                + $"the bound is {KvmiConstants.MaxPayloadSize}");
         if (received.Length < header.MessageSize)
             return false;
         payload = received[KvmiConstants.HeaderSize..header.MessageSize];
@@ -338,7 +347,8 @@ internal sealed class Connection
             return ReadEvent(header.Seq, payload);
         if (!Message.TryReadReply(payload, out KvmError error, out ReadOnlySpan<byte> data))
             throw new ProtocolException(
-                $"a reply to {header.MessageId} seq {header.Seq} has {payload.Length} bytes, at least {KvmiConstants.ErrorCodeSize} are needed");
+                $"a reply to {header.MessageId} seq {header.Seq} has {payload.Length} bytes, "
+                + $"at least {KvmiConstants.ErrorCodeSize} are needed");
         _pending.TakeForReply(header.Seq, header.MessageId)?.Complete(error, data);
         return null;
     }

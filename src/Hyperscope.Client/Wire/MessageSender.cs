@@ -2,7 +2,8 @@ using System.Buffers;
 
 namespace Hyperscope.Client;
 
-/// <summary>Sends whole messages from any thread and never blocks one: what a slow peer does not take is queued and flushed behind.</summary>
+/// <summary>Sends whole messages from any thread and never blocks one: what a slow peer does not take is queued and flushed
+/// behind.</summary>
 /// <remarks>The queue is bounded by the window of commands in flight and by one event reply for each vCPU. So a reader thread that
 /// answers events keeps reading whatever the peer does, and the two ends cannot wait for each other.</remarks>
 internal sealed class MessageSender(StreamSocket socket)

@@ -5,6 +5,9 @@ namespace Hyperscope.Client;
 /// <summary>A command that waits for its reply. Whoever takes it out of the <see cref="PendingTable"/> completes it, once.</summary>
 internal abstract class PendingCommand
 {
+    /// <summary>The connection it was sent on.</summary>
+    public Connection? Owner { get; set; }
+
     /// <summary>Its sequence number.</summary>
     public uint Seq { get; set; }
 
@@ -119,6 +122,7 @@ internal sealed class PendingCommand<TCommand, TResult> : PendingCommand, IValue
         // Waits for a callback that is running, so that it cannot meet the next user of this object.
         _registration.Dispose();
         _registration = default;
+        Owner = null;
         _command = default;
         _reader = null;
         _destination = default;

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 
 namespace Hyperscope.Client;
 
@@ -29,17 +30,17 @@ internal static class ReplyReaders
     /// <summary>Copies all there is.</summary>
     public static readonly ReplyReader<byte[]> Copy = static (data, _) => data.ToArray();
 
-    /// <summary>Registers, then MSR entries.</summary>
-    public static readonly ReplyReader<VcpuRegisters> Registers = static (data, _) =>
+    /// <summary>Registers, then the MSR entries that were asked for.</summary>
+    public static ReplyReader<VcpuRegisters> Registers(int msrCount) => (data, _) =>
     {
         VcpuGetRegistersReply reply = Fixed<VcpuGetRegistersReply>.Read(data, default);
-        long size = Unsafe.SizeOf<VcpuGetRegistersReply>() + ((long)reply.MsrCount * Unsafe.SizeOf<KvmMsrEntry>());
-        if (data.Length < size)
-            throw new ProtocolException($"the reply announces {reply.MsrCount} MSRs and carries {data.Length} of {size} bytes");
-        var msrs = new KvmMsrEntry[reply.MsrCount];
-        for (int i = 0; i < msrs.Length; i++)
-            msrs[i] = Message.Read<KvmMsrEntry>(data[(Unsafe.SizeOf<VcpuGetRegistersReply>() + (i * Unsafe.SizeOf<KvmMsrEntry>()))..]);
-        return new VcpuRegisters(reply.Mode, reply.Regs, reply.Sregs, msrs);
+        if (reply.MsrCount != msrCount)
+            throw new ProtocolException($"the reply carries {reply.MsrCount} MSRs, {msrCount} were asked for");
+        ReadOnlySpan<byte> entries = data[Unsafe.SizeOf<VcpuGetRegistersReply>()..];
+        if (entries.Length < msrCount * Unsafe.SizeOf<KvmMsrEntry>())
+            throw new ProtocolException($"the reply announces {msrCount} MSRs in {entries.Length} bytes");
+        return new VcpuRegisters(
+            reply.Mode, reply.Regs, reply.Sregs, MemoryMarshal.Cast<byte, KvmMsrEntry>(entries)[..msrCount].ToArray());
     };
 
     /// <summary>Reads a structure; more data than that is a newer peer's.</summary>

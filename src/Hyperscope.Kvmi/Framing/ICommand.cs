@@ -16,6 +16,16 @@ public interface ICommand<TSelf>
     /// <summary>True if the request starts with a <see cref="VcpuHeader"/>.</summary>
     static virtual bool HasVcpu => false;
 
+    /// <summary>The request goes on behind its fixed part.</summary>
+    static virtual bool HasTail => false;
+
+    /// <summary>What a payload shorter than <c>WireSize</c> plus <see cref="TailSizeOf"/> leads to: true closes the connection,
+    /// false is answered with <see cref="KvmError.InvalidArgument"/>. Of no meaning without a tail.</summary>
+    static virtual bool ShortTailCloses => false;
+
+    /// <summary>Bytes that the fixed part announces behind itself.</summary>
+    static virtual int TailSizeOf(in TSelf command) => 0;
+
     /// <summary>All padding is zero and no one-byte flag is above 1. Values are checked by the receiver.</summary>
     bool IsWellFormed { get; }
 }
@@ -39,12 +49,12 @@ public interface IBytesCommand<TSelf> : ICommand<TSelf>
 /// <summary>A command followed by data of variable length.</summary>
 /// <typeparam name="TSelf">The fixed part.</typeparam>
 public interface ITailedCommand<TSelf> : ICommand<TSelf>
-    where TSelf : unmanaged, ICommand<TSelf>
+    where TSelf : unmanaged, ITailedCommand<TSelf>
 {
     /// <summary>Bytes that the fixed part announces. Zero where the length is simply what the message has left.</summary>
     int TailSize { get; }
 
-    /// <summary>What a payload shorter than <c>WireSize</c> + <see cref="TailSize"/> leads to: true closes the connection,
-    /// false is answered with <see cref="KvmError.InvalidArgument"/>.</summary>
-    static abstract bool ShortTailCloses { get; }
+    static bool ICommand<TSelf>.HasTail => true;
+
+    static int ICommand<TSelf>.TailSizeOf(in TSelf command) => command.TailSize;
 }

@@ -53,6 +53,17 @@ public static class Message
         return total;
     }
 
+    /// <summary>Where a reply's data goes inside a message buffer, to be filled in place before <see cref="CompleteReply"/>.</summary>
+    public static Span<byte> ReplyDataOf(Span<byte> message) => message[(KvmiConstants.HeaderSize + KvmiConstants.ErrorCodeSize)..];
+
+    /// <summary>Writes everything of a success reply but its data, which is in the buffer already.</summary>
+    public static int CompleteReply(Span<byte> destination, MessageId id, uint seq, int dataSize)
+    {
+        int total = Start(destination, id, KvmiConstants.ErrorCodeSize + dataSize, seq);
+        destination.Slice(KvmiConstants.HeaderSize, KvmiConstants.ErrorCodeSize).Clear();
+        return total;
+    }
+
     /// <summary>Writes a reply that carries only its error block.</summary>
     public static int WriteError(Span<byte> destination, MessageId id, uint seq, KvmError error)
     {

@@ -32,6 +32,22 @@ internal sealed class OpcodeMap
         X87Control.Register(this);
         X87Functions.Register(this);
         Shifts.Register(this);
+        PrivilegedFlags.Register(this);
+        InterruptInstructions.Register(this);
+        ControlRegisterInstructions.Register(this);
+        SystemInstructions.Register(this);
+        SegmentInstructions.Register(this);
+        FarTransfers.Register(this);
+        Multiplication.Register(this);
+        CompareExchange.Register(this);
+        Bits.Register(this);
+        ByteOrder.Register(this);
+        FlagInstructions.Register(this);
+        StackFrames.Register(this);
+        DecimalAdjust.Register(this);
+        Strings.Register(this);
+        PortStrings.Register(this);
+        Ports.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>

@@ -79,6 +79,22 @@ internal static unsafe class Mem
         return (T*)ModifySlow(c, o, linear, sizeof(T));
     }
 
+    /// <summary>The byte at a linear address, if reading the rest of its page needs no check; else null.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Readable(CpuState* c, ulong linear)
+    {
+        TlbEntry* entry = Entry(c, linear);
+        return entry->ReadTag == linear >> 12 ? (byte*)(linear + (ulong)entry->Addend) : null;
+    }
+
+    /// <summary>The byte at a linear address, if writing the rest of its page needs no check; else null.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Writable(CpuState* c, ulong linear)
+    {
+        TlbEntry* entry = Entry(c, linear);
+        return entry->WriteTag == linear >> 12 ? (byte*)(linear + (ulong)entry->Addend) : null;
+    }
+
     /// <summary>Ends a read-modify-write: carries a staged value to where it belongs. Cannot fail.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Commit(CpuState* c, void* pointer)
