@@ -16,6 +16,12 @@ public sealed record HookOptions
     /// <summary>What the peer speaks.</summary>
     public Dialect Dialect { get; init; } = Dialect.V9;
 
+    /// <summary>Commands allowed from the first message on; null: only those that always are. Control calls may change it later.</summary>
+    public IReadOnlySet<MessageId>? AllowedCommands { get; init; }
+
+    /// <summary>Events allowed from the first message on; null: none.</summary>
+    public IReadOnlySet<EventId>? AllowedEvents { get; init; }
+
     /// <summary>A name for the peer in logs.</summary>
     public string ToolName { get; init; } = "tool";
 

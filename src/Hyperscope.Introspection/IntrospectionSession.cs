@@ -40,8 +40,18 @@ public sealed partial class IntrospectionSession
         _vcpus = new IntrospectedVcpu[interceptions.Length];
         for (int index = 0; index < _vcpus.Length; index++)
             _vcpus[index] = new IntrospectedVcpu(this, vm.Vcpus[index], interceptions[index]);
-        _epoll.Add(socket.Handle, EpollEvents.In | EpollEvents.OneShot, SocketTag);
-        _epoll.Add(_wake.Handle, EpollEvents.In, WakeTag);
+        try
+        {
+            _epoll.Add(socket.Handle, EpollEvents.In | EpollEvents.OneShot, SocketTag);
+            _epoll.Add(_wake.Handle, EpollEvents.In, WakeTag);
+        }
+        catch
+        {
+            _epoll.Dispose();
+            _wake.Dispose();
+            throw;
+        }
+
         _receiver = new Thread(Receive) { Name = $"kvmi {vm.Name}", IsBackground = true };
     }
 
@@ -107,7 +117,8 @@ public sealed partial class IntrospectionSession
     internal void End()
     {
         Release("unhooked");
-        _receiver.Join();
+        if (!_receiver.ThreadState.HasFlag(ThreadState.Unstarted))
+            _receiver.Join();
         lock (_lastUser)
         {
             while (Volatile.Read(ref _users) > 1)

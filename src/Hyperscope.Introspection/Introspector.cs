@@ -9,6 +9,9 @@ namespace Hyperscope.Introspection;
 /// vCPU may be waiting for a reply.</remarks>
 public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposable
 {
+    private static readonly HashSet<MessageId> EmptyCommands = [];
+    private static readonly HashSet<EventId> EmptyEvents = [];
+
     private readonly Lock _gate = new(); // held by control calls only; taken before every other lock
     private readonly IVirtualMachine _vm;
     private readonly ILogger _logger;
@@ -37,8 +40,13 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
     /// until <see cref="Unhook"/>: nothing is reported, restrictions stay in place and are passed over silently.</summary>
     public event Action<IntrospectionSession>? Disconnected;
 
+    /// <summary>A vCPU has passed the clean-up it owed, so that a hook refused with <see cref="ControlError.AlreadyHooked"/> may now succeed.
+    /// Raised on the vCPU's thread; must return at once.</summary>
+    public event Action? CleanedUp;
+
     /// <summary>Starts a session on a connected socket, which it owns from here on if it succeeds (KVM_INTROSPECTION_HOOK).</summary>
-    /// <returns>None; NotPermitted; AlreadyHooked (also while a vCPU owes clean-up); InvalidArgument (no open socket).</returns>
+    /// <returns>None; NotPermitted; AlreadyHooked (also while a vCPU owes clean-up); InvalidArgument (no open socket); OutOfMemory (the
+    /// receive thread cannot start; the socket is closed).</returns>
     public ControlError Hook(StreamSocket socket, HookOptions? options = null)
     {
         lock (_gate)
@@ -82,7 +90,8 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
     void IVcpuEvents.OnEntry(IVcpu vcpu)
     {
         Find(vcpu)?.Service();
-        _interceptions[vcpu.Index.Value].CleanUp(vcpu);
+        if (_interceptions[vcpu.Index.Value].CleanUp(vcpu))
+            CleanedUp?.Invoke();
     }
 
     InstructionVerdict IVcpuEvents.OnBreakpoint(IVcpu vcpu, Gpa? gpa, byte instructionLength) =>
@@ -150,9 +159,24 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
             return ControlError.InvalidArgument; // epoll does not take the descriptor
         }
 
+        foreach (MessageId id in options.AllowedCommands ?? EmptyCommands)
+            session.Commands.TrySet((int)id, allow: true);
+        foreach (EventId id in options.AllowedEvents ?? EmptyEvents)
+            session.Events.TrySet((int)id, allow: true);
         _session = session;
         _vm.Memory.PageTracker.Subscribe(this);
-        session.Start();
+        try
+        {
+            session.Start();
+        }
+        catch (OutOfMemoryException)
+        {
+            _session = null;
+            _vm.Memory.PageTracker.Unsubscribe(this);
+            session.End();
+            return ControlError.OutOfMemory;
+        }
+
         _logger.Hooked(_vm.Name, options.ToolName, options.Dialect.Name);
         return ControlError.None;
     }

@@ -47,12 +47,12 @@ internal sealed class VcpuInterception
             Volatile.Write(ref _cleanup, restore ? 2 : 1);
     }
 
-    /// <summary>Does what is owed. On the vCPU's thread.</summary>
-    public void CleanUp(IVcpu vcpu)
+    /// <summary>Does what is owed; false if nothing was. On the vCPU's thread.</summary>
+    public bool CleanUp(IVcpu vcpu)
     {
         int cleanup = Volatile.Read(ref _cleanup);
         if (cleanup == 0)
-            return;
+            return false;
         vcpu.IsSingleStepping = false;
         if (cleanup == 2)
         {
@@ -65,5 +65,6 @@ internal sealed class VcpuInterception
 
         Volatile.Write(ref _touched, 0);
         Volatile.Write(ref _cleanup, 0);
+        return true;
     }
 }

@@ -1,44 +1,61 @@
 using System.Globalization;
+using Hyperscope.Devices;
 using Hyperscope.Vm;
 using Hyperscope.X64;
 
 namespace Hyperscope.Machine;
 
-/// <summary>One VM: memory, rights, processors and their threads.</summary>
-/// <remarks>Made stopped; loaders fill memory and registers; <see cref="Start"/> gives each vCPU its thread. The bus is built by a board
-/// (the PC board) and handed in. Everything here may be called from any thread unless it says otherwise.</remarks>
+/// <summary>One VM: memory, rights, processors with their threads, and the board.</summary>
+/// <remarks>Made stopped; <see cref="Load(BootImage)"/> fills memory and registers; <see cref="Start"/> gives each vCPU its thread. Everything
+/// here may be called from any thread unless it says otherwise.</remarks>
 public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
 {
     private readonly ProcessorGroup _processors;
+    private readonly HostGuestClock? _ownClock;
     private readonly TaskCompletionSource<VmExit> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
-    private Thread[] _threads = [];
     private readonly object _suspension = new();
+    private Thread[] _threads = [];
     private bool _isSuspended;
     private bool _isDisposed;
     private VmExit? _outcome;
 
-    /// <summary>Makes a stopped VM with its memory in place.</summary>
+    /// <summary>Makes a stopped VM with its memory and devices in place.</summary>
     /// <param name="options">Its parts.</param>
-    /// <param name="bus">What is behind ports and device memory.</param>
-    /// <exception cref="ArgumentOutOfRangeException">Memory or vCPU count out of range.</exception>
-    public VirtualMachine(VirtualMachineOptions options, IGuestBus bus)
+    /// <exception cref="ArgumentException">Memory or vCPU count out of range.</exception>
+    public VirtualMachine(VirtualMachineOptions options)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.VcpuCount, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.VcpuCount, VirtualMachineOptions.MaxVcpus);
-        ArgumentOutOfRangeException.ThrowIfZero(options.MemoryBytes);
         Options = options;
-        ulong low = Math.Min(options.MemoryBytes, VirtualMachineOptions.LowMemoryLimit);
-        Memory.AddSlot(new Gpa(0), low);
-        if (options.MemoryBytes > low)
-            Memory.AddSlot(new Gpa(1UL << 32), options.MemoryBytes - low);
-        _processors = new ProcessorGroup(Memory, AccessMap, bus);
+        MemoryMap = new GuestMemoryMap(options.MemoryBytes);
+        MemoryMap.AddSlots(Memory);
+        IGuestClock clock = options.Clock ?? (_ownClock = new HostGuestClock());
+        _processors = new ProcessorGroup(Memory, AccessMap, new DeviceBus());
         for (int index = 0; index < options.VcpuCount; index++)
+            _processors.AddVcpu(options.CpuModel).Clock = clock;
+        Board = new PcBoard(new PcBoardOptions
         {
-            SoftwareVcpu vcpu = _processors.AddVcpu(options.CpuModel);
-            vcpu.Clock = options.Clock;
+            Clock = clock,
+            Vcpus = [.. _processors.Vcpus.Select(static vcpu => new VcpuSignals(vcpu))],
+            TimeStampCounters = [.. _processors.Vcpus.Select(vcpu => new ClockTimeStampCounter(clock, vcpu.TscFrequency))],
+            Machine = new MachineControl(this),
+            Memory = MemoryMap,
+            SerialOutput = options.SerialOutput,
+            StartTime = DateTimeOffset.UtcNow,
+        });
+        foreach (SoftwareVcpu vcpu in _processors.Vcpus)
+        {
+            vcpu.Bus = Board.BusOf(vcpu.Index);
+            vcpu.Interrupts = Board.InterruptsOf(vcpu.Index);
         }
     }
+
+    /// <summary>Where memory lies.</summary>
+    public GuestMemoryMap MemoryMap { get; }
+
+    /// <summary>The devices.</summary>
+    public PcBoard Board { get; }
 
     /// <summary>What it was made of.</summary>
     public VirtualMachineOptions Options { get; }
@@ -82,6 +99,42 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         }
     }
 
+    /// <summary>Fills memory and sets the first vCPU's registers; the others wait to be started by it.</summary>
+    /// <exception cref="ImageFormatException">A piece has no memory behind it.</exception>
+    public void Load(BootImage image)
+    {
+        image.WriteTo(Memory);
+        foreach (MemoryPiece rom in image.Roms)
+        {
+            Memory.AddSlot(rom.Address, rom.Length, isReadOnly: true);
+            _ = Memory.TryLoad(rom.Address, rom.Bytes.Span);
+        }
+
+        _processors.Vcpus[0].SetSpecialRegisters(image.SpecialRegisters);
+        _processors.Vcpus[0].SetRegisters(image.Registers);
+    }
+
+    /// <summary>Fills memory and sets every vCPU's registers; all start at once.</summary>
+    /// <param name="pieces">What to write where.</param>
+    /// <param name="initialState">Registers of each vCPU.</param>
+    /// <exception cref="ImageFormatException">A piece has no memory behind it.</exception>
+    public void Load(IEnumerable<(Gpa Address, byte[] Bytes)> pieces, Func<VcpuIndex, (KvmRegs Registers, KvmSregs Special)> initialState)
+    {
+        foreach ((Gpa address, byte[] bytes) in pieces)
+        {
+            if (!Memory.TryLoad(address, bytes))
+                throw new ImageFormatException($"{bytes.Length} bytes at {address} are not all memory");
+        }
+
+        foreach (SoftwareVcpu vcpu in _processors.Vcpus)
+        {
+            (KvmRegs registers, KvmSregs special) = initialState(vcpu.Index);
+            vcpu.SetSpecialRegisters(special);
+            vcpu.SetRegisters(registers);
+            vcpu.Start();
+        }
+    }
+
     /// <summary>Gives each vCPU its thread.</summary>
     /// <exception cref="InvalidOperationException">The VM was started before.</exception>
     public void Start()
@@ -108,6 +161,16 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         }
 
         _ = Task.Run(AwaitThreads);
+    }
+
+    /// <summary>vCPUs are taken out of their run loops.</summary>
+    public bool IsSuspended
+    {
+        get
+        {
+            lock (_suspension)
+                return _isSuspended;
+        }
     }
 
     /// <summary>Takes every vCPU out of its run loop until <see cref="Resume"/>: the device manager does not run them, so jobs queued to
@@ -179,9 +242,29 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         }
 
         await StopAsync().ConfigureAwait(false);
+        Board.Dispose();
+        _ownClock?.Dispose();
         foreach (SoftwareVcpu vcpu in _processors.Vcpus)
             vcpu.Dispose();
         Memory.Dispose();
+    }
+
+    private sealed class VcpuSignals(SoftwareVcpu vcpu) : IVcpuSignals
+    {
+        public void Wake() => vcpu.SignalInterrupt();
+
+        public void Init() => vcpu.PostInit();
+
+        public void Startup(byte vector) => vcpu.PostStartup(vector);
+    }
+
+    private sealed class MachineControl(VirtualMachine vm) : IMachineControl
+    {
+        public void RequestExit(int status) => vm.End(new VmExit(VmExitKind.GuestExit, status, $"the guest exited with status {status}"));
+
+        public void RequestPowerOff() => vm.End(new VmExit(VmExitKind.GuestExit, 0, "the guest switched itself off"));
+
+        public void RequestReset() => vm.End(new VmExit(VmExitKind.Reset, 0, "the guest asked for a reset"));
     }
 
     private void RunVcpu(SoftwareVcpu vcpu)

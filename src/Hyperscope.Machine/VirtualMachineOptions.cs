@@ -1,3 +1,4 @@
+using Hyperscope.Devices;
 using Hyperscope.Vm;
 using Hyperscope.X64;
 
@@ -12,7 +13,7 @@ public sealed record VirtualMachineOptions
     /// <summary>Identifies the VM in handshakes; random unless given.</summary>
     public Guid Id { get; init; } = Guid.NewGuid();
 
-    /// <summary>Guest memory in bytes, a multiple of 4096. What lies above <see cref="LowMemoryLimit"/> continues at 4 GiB.</summary>
+    /// <summary>Guest memory in bytes; see <see cref="GuestMemoryMap"/> for the bounds and where it lies.</summary>
     public ulong MemoryBytes { get; init; } = 64UL << 20;
 
     /// <summary>Number of vCPUs, 1 to <see cref="MaxVcpus"/>.</summary>
@@ -21,17 +22,17 @@ public sealed record VirtualMachineOptions
     /// <summary>What CPUID says.</summary>
     public CpuModel CpuModel { get; init; } = new();
 
-    /// <summary>Guest time; null: the TSC counts instructions.</summary>
+    /// <summary>Guest time; null: the host's, from the start of the VM on.</summary>
     public IGuestClock? Clock { get; init; }
+
+    /// <summary>Where the first serial port writes.</summary>
+    public ISerialOutput SerialOutput { get; init; } = new StreamSerialOutput(Stream.Null);
 
     /// <summary>What a triple fault does.</summary>
     public ShutdownAction OnShutdown { get; init; } = ShutdownAction.Stop;
 
     /// <summary>Most vCPUs a VM can have.</summary>
     public const int MaxVcpus = 8;
-
-    /// <summary>Addresses from here to 4 GiB are left to devices.</summary>
-    public const ulong LowMemoryLimit = 0xC000_0000;
 }
 
 /// <summary>What a triple fault does to the VM.</summary>

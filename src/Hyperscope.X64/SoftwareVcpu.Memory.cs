@@ -65,16 +65,23 @@ public sealed unsafe partial class SoftwareVcpu
         ref Piece only = ref _pieces[0];
         if (_pieceCount == 1 && only.Host != null && !only.IsCode && !only.IsReadOnly)
             return only.Host;
-        if (_pieceCount > 1 && Group.Vcpus.Count > 1 && !_isExclusive && op != null)
-        {
-            // Two pages cannot be updated in one atomic step: the instruction runs while no other vCPU does.
-            _mustRunExclusive = true;
-            _ = _c->StopAt(op, StopReason.RunAlone);
+
+        // Two pages, or memory whose decoded code must go, cannot be updated in one atomic step.
+        if ((_pieceCount > 1 || only.IsCode) && op != null && MustBeExclusive(op))
             return null;
-        }
 
         ReadPieces();
         return _c->Staging;
+    }
+
+    /// <summary>Has an instruction run again while no other vCPU does. False: that is so already, or there is no other.</summary>
+    internal bool MustBeExclusive(Op* op)
+    {
+        if (_isExclusive || Group.Vcpus.Count == 1)
+            return false;
+        _mustRunExclusive = true;
+        _ = _c->StopAt(op, StopReason.RunAlone);
+        return true;
     }
 
     /// <summary>Writes the first <paramref name="size"/> bytes of Staging, up to 4096. False: stopped, nothing written.</summary>
@@ -89,6 +96,9 @@ public sealed unsafe partial class SoftwareVcpu
     /// <summary>Checks a write without making it: guest rights, restrictions, everything that could stop it later.</summary>
     internal bool ProbeWrite(Op* op, ulong linear, int size, Privilege privilege = Privilege.Current) =>
         Resolve(op, linear, size, PageAccess.Write, privilege, default);
+
+    /// <summary>Checks a read without making it.</summary>
+    internal bool ProbeRead(Op* op, ulong linear, int size) => Resolve(op, linear, size, PageAccess.Read, Privilege.Current, default);
 
     /// <summary>Carries Staging to the resolved pieces.</summary>
     internal void CommitStaged()
@@ -145,7 +155,7 @@ public sealed unsafe partial class SoftwareVcpu
         while (length > 0)
         {
             int size = DeviceAccessSize(gpa, length);
-            ulong value = Group.Bus.ReadMemory(new Gpa(gpa), size);
+            ulong value = Bus.ReadMemory(new Gpa(gpa), size);
             for (int index = 0; index < size; index++)
                 destination[index] = (byte)(value >> (8 * index));
             gpa += (ulong)size;
@@ -162,7 +172,7 @@ public sealed unsafe partial class SoftwareVcpu
             ulong value = 0;
             for (int index = 0; index < size; index++)
                 value |= (ulong)source[index] << (8 * index);
-            Group.Bus.WriteMemory(new Gpa(gpa), size, value);
+            Bus.WriteMemory(new Gpa(gpa), size, value);
             gpa += (ulong)size;
             source += size;
             length -= size;
@@ -251,8 +261,15 @@ public sealed unsafe partial class SoftwareVcpu
             && (pieces & CodeTracker.Mask((int)(translation.Gpa & 0xFFF), length)) != 0)
         {
             if (!_isAlone)
-                return op == null || _c->StopAt(op, StopReason.RunAlone);
+                return MustRunAlone(op);
             piece.IsCode = true;
+        }
+
+        if (_hasDataBreakpoints && kind != PageAccess.Execute && op != null && HitsDataBreakpoint(linear, length, kind == PageAccess.Write))
+        {
+            if (!_isAlone)
+                return MustRunAlone(op); // the trap comes right behind the instruction
+            NoteDataBreakpoints(linear, length, kind == PageAccess.Write);
         }
 
         piece.Host = (byte*)page + (translation.Gpa & 0xFFF);
@@ -264,7 +281,7 @@ public sealed unsafe partial class SoftwareVcpu
 
     private void CacheTranslation(ulong linear, in Translation translation, ulong gfn, byte* page, PageAccess denied, bool isReadOnly)
     {
-        if (_hasDataBreakpoints && TouchesDataBreakpoint(linear))
+        if (_hasDataBreakpoints && IsWatchedPage(linear))
             return;
         ulong tag = linear >> 12;
         TlbEntry* entry = _c->Tlb + (tag & Tlb.IndexMask);
@@ -278,6 +295,14 @@ public sealed unsafe partial class SoftwareVcpu
         entry->ExecuteTag = canExecute ? tag : TlbEntry.NoPage;
         entry->Addend = (long)page - (long)(linear & ~0xFFFUL);
         _tlb.Frame(entry) = gfn;
+    }
+
+    private bool MustRunAlone(Op* op)
+    {
+        if (op != null)
+            return _c->StopAt(op, StopReason.RunAlone);
+        _c->Stop = StopReason.RunAlone;
+        return false;
     }
 
     private bool IsApproved(ulong gfn, PageAccess kind)

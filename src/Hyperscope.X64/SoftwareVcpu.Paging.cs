@@ -35,20 +35,29 @@ public sealed unsafe partial class SoftwareVcpu
         /// <summary>The current privilege level's.</summary>
         Current,
 
-        /// <summary>Supervisor, whatever the level: descriptor tables, task state, event delivery.</summary>
+        /// <summary>Supervisor, whatever the level, and EFLAGS.AC does not suspend SMAP: descriptor tables, task state.</summary>
         System,
+
+        /// <summary>Supervisor, whatever the level: the stack of an inner level.</summary>
+        Supervisor,
     }
 
     /// <inheritdoc/>
     public bool TryTranslate(Gva gva, out Gpa gpa)
     {
+        // Host addresses of page tables are good in guest mode only.
+        bool wasOutside = !IsInGuestMode;
+        if (wasOutside)
+            EnterGuest();
         Translation translation = default;
         bool ok = IsCanonical(gva.Value) && Walk(gva.Value, PageAccess.Read, isUser: false, ignoreRights: true, ref translation, out _);
+        if (wasOutside)
+            LeaveGuest();
         gpa = ok ? new Gpa(translation.Gpa) : new Gpa(ulong.MaxValue);
         return ok;
     }
 
-    internal bool IsCanonical(ulong linear) => !_c->Is64Bit || (ulong)(((long)linear << 16) >> 16) == linear;
+    internal bool IsCanonical(ulong linear) => !_c->IsLongMode || (ulong)(((long)linear << 16) >> 16) == linear;
 
     /// <summary>Forgets all cached translations and the links between blocks.</summary>
     internal void FlushTranslations()
@@ -299,7 +308,7 @@ public sealed unsafe partial class SoftwareVcpu
         return kind == PageAccess.Read || (allowed & Writable) != 0 || (_c->Cr0 & Cr0.Wp) == 0;
     }
 
-    /// <summary>Set while the processor itself reads tables or delivers an event: EFLAGS.AC then does not suspend SMAP.</summary>
+    /// <summary>Set while the processor itself reads tables: EFLAGS.AC then does not suspend SMAP.</summary>
     private bool _isImplicitAccess;
 
     private ulong* TableEntry(ulong gpa, out bool canUpdate)

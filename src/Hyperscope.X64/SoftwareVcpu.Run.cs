@@ -75,6 +75,7 @@ public sealed unsafe partial class SoftwareVcpu
                 continue;
             }
 
+            TakeStartup();
             if (_isShutDown)
                 return RunOutcome.Shutdown;
             if (InstructionsRetired >= limit)
@@ -84,10 +85,15 @@ public sealed unsafe partial class SoftwareVcpu
 
             EnterGuest();
             bool isReady = IsInitialized && AcceptEvents();
-            if (isReady && !_isHalted)
+            bool isExecuting = isReady && !_isHalted;
+            bool isStep = isExecuting && IsSingleStepping;
+            if (isExecuting)
                 Execute(limit - InstructionsRetired);
             LeaveGuest();
+            StopReason stop = _c->Stop;
             HandleStop();
+            if (isStep && stop is (StopReason.None or StopReason.Halt or StopReason.Fault))
+                ReportStep(stop);
             if (isReady && !_isHalted)
                 continue;
             if (returnOnHalt && _isHalted && _delivery is null)
@@ -164,23 +170,11 @@ public sealed unsafe partial class SoftwareVcpu
         }
     }
 
-    /// <summary>Reports the blocked access and notes the verdict. The instruction is executed again either way.</summary>
-    private void AskPageTracker()
+    // A fault counts as the step: it goes in first, so that the report shows the handler's first instruction.
+    private void ReportStep(StopReason stop)
     {
-        var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength));
-        switch (Group.Memory.PageTracker.BeforeAccess(this, access))
-        {
-            case PageTrackVerdict.Allow:
-                if (_approvalCount < MaxApprovals)
-                    _approvals[_approvalCount++] = (_blockedGpa.Value >> 12, _blockedKind);
-                break;
-            case PageTrackVerdict.Retry:
-                _approvalCount = 0;
-                break;
-            default:
-                _approvalCount = 0;
-                _stopRequested = true;
-                break;
-        }
+        if (stop == StopReason.Fault)
+            DeliverPendingEvent();
+        Events?.OnSingleStep(this, failed: stop == StopReason.Halt);
     }
 }

@@ -8,10 +8,10 @@ namespace Hyperscope.X64;
 public sealed unsafe partial class SoftwareVcpu
 {
     /// <inheritdoc/>
-    public bool IsInitialized { get; private set; }
+    public CpuMode Mode => _c->Is64Bit ? CpuMode.Bits64 : _c->Cs.Default32 ? CpuMode.Bits32 : CpuMode.Bits16;
 
     /// <inheritdoc/>
-    public CpuMode Mode => _c->Is64Bit ? CpuMode.Bits64 : _c->Cs.Default32 ? CpuMode.Bits32 : CpuMode.Bits16;
+    public ulong Xcr0 => _c->Xcr0;
 
     /// <inheritdoc/>
     public void GetRegisters(out KvmRegs registers)
@@ -60,8 +60,81 @@ public sealed unsafe partial class SoftwareVcpu
         r[13] = registers.R13;
         r[14] = registers.R14;
         r[15] = registers.R15;
+        if (_delivery is { Fault.IsSoftware: true } pending && registers.Rip != _c->Rip)
+        {
+            FaultInfo fault = pending.Fault;
+            fault.NextRip = registers.Rip;
+            _delivery = pending with { Fault = fault };
+        }
+
         _c->Rip = registers.Rip;
-        SetFlags(registers.Rflags);
+
+        // Virtual-8086 mode is entered and left by the guest only: it would drag segments and privilege along.
+        SetFlags((registers.Rflags & ~Rflags.Vm) | (_c->SystemFlags & Rflags.Vm));
+    }
+
+    /// <inheritdoc/>
+    public void GetSpecialRegisters(out KvmSregs registers)
+    {
+        registers = new KvmSregs
+        {
+            Cs = ToKvm(_c->Cs),
+            Ds = ToKvm(_c->Ds),
+            Es = ToKvm(_c->Es),
+            Fs = ToKvm(_c->Fs),
+            Gs = ToKvm(_c->Gs),
+            Ss = ToKvm(_c->Ss),
+            Tr = ToKvm(_c->Tr),
+            Ldt = ToKvm(_c->Ldtr),
+            Gdt = new KvmDtable { Base = _c->Gdtr.Base, Limit = _c->Gdtr.Limit },
+            Idt = new KvmDtable { Base = _c->Idtr.Base, Limit = _c->Idtr.Limit },
+            Cr0 = _c->Cr0,
+            Cr2 = _c->Cr2,
+            Cr3 = _c->Cr3,
+            Cr4 = _c->Cr4,
+            Cr8 = ReadCr8(),
+            Efer = _c->Efer,
+            ApicBase = ReadApicBase(),
+        };
+        registers.Ss.Dpl = (byte)_c->Cpl;
+        if (_delivery is { IsExternal: true } pending)
+            registers.InterruptBitmap[pending.Fault.Vector >> 6] = 1UL << (pending.Fault.Vector & 63);
+    }
+
+    /// <summary>Replaces segment, table and control registers: for loaders, before the vCPU runs or on its own thread.</summary>
+    /// <remarks>The privilege level is the DPL of SS. EFER.LMA follows from EFER.LME and CR0.PG. Values are not checked
+    /// beyond keeping reserved bits clear.</remarks>
+    public void SetSpecialRegisters(in KvmSregs registers)
+    {
+        _c->Cr0 = (registers.Cr0 & Cr0.All) | Cr0.Et;
+        _c->Cr2 = registers.Cr2;
+        _c->Cr3 = registers.Cr3 & ~(1UL << 63);
+        _c->Cr4 = registers.Cr4 & Cr4.Supported;
+        ulong efer = registers.Efer & (Efer.Sce | Efer.Lme | Efer.Nx);
+        if ((efer & Efer.Lme) != 0 && (_c->Cr0 & Cr0.Pg) != 0)
+            efer |= Efer.Lma;
+        _c->Efer = efer;
+        SetSegment(SegmentIndex.Ds, FromKvm(registers.Ds));
+        SetSegment(SegmentIndex.Es, FromKvm(registers.Es));
+        SetSegment(SegmentIndex.Fs, FromKvm(registers.Fs));
+        SetSegment(SegmentIndex.Gs, FromKvm(registers.Gs));
+        SetSegment(SegmentIndex.Ss, FromKvm(registers.Ss));
+        _c->Tr = FromKvm(registers.Tr);
+        _c->Ldtr = FromKvm(registers.Ldt);
+        _c->Gdtr = new TableRegister { Base = registers.Gdt.Base, Limit = registers.Gdt.Limit };
+        _c->Idtr = new TableRegister { Base = registers.Idt.Base, Limit = registers.Idt.Limit };
+        SetCode(FromKvm(registers.Cs), _c->IsProtected ? registers.Ss.Dpl & 3 : 0);
+        WriteCr8(registers.Cr8 & 0xF);
+        FlushTranslations();
+    }
+
+    /// <summary>Copies a segment register in, hidden part and all.</summary>
+    internal void SetSegment(SegmentIndex index, in KvmSegment segment)
+    {
+        if (index == SegmentIndex.Cs)
+            SetCode(FromKvm(segment), _c->Cpl);
+        else
+            SetSegment(index, FromKvm(segment));
     }
 
     /// <summary>Loads RFLAGS whole and selects the context that goes with it.</summary>
@@ -72,13 +145,23 @@ public sealed unsafe partial class SoftwareVcpu
         SelectContext();
     }
 
-    /// <summary>Copies a segment register in, hidden part and all.</summary>
-    internal void SetSegment(SegmentIndex index, in KvmSegment segment)
+    private static KvmSegment ToKvm(in Segment segment) => new()
     {
-        Segment* target = &_c->Es + (int)index;
-        *target = FromKvm(segment);
-        _c->SegmentBase[(int)index] = target->Base;
-    }
+        Base = segment.Base,
+        Limit = segment.Limit,
+        Selector = segment.Selector,
+        Type = segment.Type,
+        Dpl = segment.Dpl,
+        Present = Bit(segment.Present),
+        S = Bit(segment.CodeOrData),
+        Db = Bit(segment.Default32),
+        L = Bit(segment.Long),
+        G = Bit(segment.Granular),
+        Avl = Bit(segment.Available),
+        Unusable = Bit(segment.Unusable),
+    };
+
+    private static byte Bit(bool value) => (byte)(value ? 1 : 0);
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static Segment FromKvm(in KvmSegment segment) => new()
@@ -96,11 +179,4 @@ public sealed unsafe partial class SoftwareVcpu
         Available = segment.Avl != 0,
         Unusable = segment.Unusable != 0,
     };
-
-    private void Reset()
-    {
-        IsInitialized = true;
-        _c->Rip = 0xFFF0;
-        SetFlags(Rflags.Fixed);
-    }
 }

@@ -20,6 +20,7 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
     internal SoftwareVcpu(ProcessorGroup group, VcpuIndex index, CpuModel model)
     {
         Group = group;
+        Bus = group.Bus;
         Index = index;
         Model = model;
 
@@ -43,13 +44,16 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
     /// <summary>What CPUID says, and the TSC frequency.</summary>
     public CpuModel Model { get; }
 
+    /// <summary>What is behind ports and addresses without memory, as this vCPU sees it; the group's unless replaced before the first run.</summary>
+    public IGuestBus Bus { get; set; }
+
     /// <summary>Where interrupts come from; null: none.</summary>
     public IVcpuInterrupts? Interrupts { get; set; }
 
     /// <summary>Guest time for the TSC; null: instructions retired.</summary>
     public IGuestClock? Clock { get; set; }
 
-    /// <summary>Instructions retired since the vCPU was made. Exact outside guest mode, at the last end of a block within it.</summary>
+    /// <summary>Instructions retired and events delivered since the vCPU was made. Exact outside guest mode, at the last end of a block within it.</summary>
     public ulong InstructionsRetired => _retired + (ulong)(_budgetAtEntry - _c->Budget);
 
     /// <inheritdoc/>

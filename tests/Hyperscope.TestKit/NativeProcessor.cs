@@ -220,17 +220,17 @@ public sealed unsafe class NativeProcessor : IDisposable
         a.ud2();
     }
 
+    // Mask and flags stay as they were: the runtime's handlers rely on the stack they asked for.
     private static void InstallHandlers()
     {
-        const int FlagsOffset = 8 + 128; // glibc and musl on x86-64: handler, 128-byte mask, flags
-        const int SigInfo = 4, OnStack = 0x0800_0000;
         byte* action = stackalloc byte[(int)SigActionSize];
-        new Span<byte>(action, (int)SigActionSize).Clear();
-        *(ulong*)action = Handler;
-        *(int*)(action + FlagsOffset) = SigInfo | OnStack;
         for (int index = 0; index < _signals.Length; index++)
         {
-            if (SigAction(_signals[index], action, (void*)(OldActions + ((ulong)index * SigActionSize))) != 0)
+            var old = (byte*)(OldActions + ((ulong)index * SigActionSize));
+            bool ok = SigAction(_signals[index], null, old) == 0;
+            Buffer.MemoryCopy(old, action, (long)SigActionSize, (long)SigActionSize);
+            *(ulong*)action = Handler;
+            if (!ok || SigAction(_signals[index], action, null) != 0)
                 throw new InvalidOperationException($"sigaction({_signals[index]}) failed");
         }
     }

@@ -23,7 +23,9 @@ internal static unsafe class OpEmitter
         op->Rip = insn.Rip;
         op->Length = insn.Length;
         op->Immediate = insn.Immediate;
-        op->Displacement = insn.Displacement;
+        op->Displacement = (encoding & (Encoding.Imm8Second | Encoding.FarPointer)) != 0 ? insn.Immediate2 : insn.Displacement;
+        if (insn.Map == 0 && (insn.Opcode & 0xF8) == 0xD8)
+            op->Immediate = ((insn.Opcode & 7) << 8) | (insn.Mod << 6) | ((insn.Reg & 7) << 3) | (insn.Rm & 7); // FOP of x87
         op->Scale = insn.Scale;
         op->Segment = insn.Segment;
         op->B = (ushort)(insn.Base * 8);
@@ -41,7 +43,13 @@ internal static unsafe class OpEmitter
         else if ((encoding & (Encoding.RmS & ~Encoding.ModRm)) != 0)
             op->S = RmOperand(insn, encoding);
         if ((encoding & Encoding.PlainReg) == Encoding.PlainReg && (encoding & (Encoding.RegD | Encoding.RegS) & ~Encoding.ModRm) == 0)
-            op->X = insn.IsMemory ? op->X : insn.Reg; // a handler that wants the number itself
+        {
+            // The number itself goes where no register operand is.
+            if ((encoding & (Encoding.RmD & ~Encoding.ModRm)) != 0)
+                op->S = insn.Reg;
+            else
+                op->D = insn.Reg;
+        }
     }
 
     /// <summary>Byte offset of a general register; byte registers 4 to 7 without REX are AH CH DH BH.</summary>

@@ -19,7 +19,35 @@ internal sealed class OpcodeMap
         Arithmetic.Register(this);
         Branches.Register(this);
         Stack.Register(this);
+        VectorMoves.Register(this);
+        VectorState.Register(this);
+        VectorInteger.Register(this);
+        VectorShuffles.Register(this);
+        VectorStrings.Register(this);
+        VectorFloat.Register(this);
+        VectorConvert.Register(this);
+        MmxMoves.Register(this);
+        X87Arithmetic.Register(this);
+        X87Moves.Register(this);
+        X87Control.Register(this);
+        X87Functions.Register(this);
         Shifts.Register(this);
+        PrivilegedFlags.Register(this);
+        InterruptInstructions.Register(this);
+        ControlRegisterInstructions.Register(this);
+        SystemInstructions.Register(this);
+        SegmentInstructions.Register(this);
+        FarTransfers.Register(this);
+        Multiplication.Register(this);
+        CompareExchange.Register(this);
+        Bits.Register(this);
+        ByteOrder.Register(this);
+        FlagInstructions.Register(this);
+        StackFrames.Register(this);
+        DecimalAdjust.Register(this);
+        Strings.Register(this);
+        PortStrings.Register(this);
+        Ports.Register(this);
     }
 
     /// <summary>Every row, groups opened, with its position. For tests and documentation.</summary>

@@ -29,18 +29,31 @@ internal readonly unsafe struct Segmented : IAddressing
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Linear(CpuState* c, Op* o, int size, bool isWrite)
     {
-        ulong offset = Flat.Linear(c, o, size, isWrite) & OpBits.AddressMask(o->Bits);
-        if ((o->Bits & (OpBits.Code16 | OpBits.Code32)) == 0)
-            return offset + c->SegmentBase[(int)o->Segment];
-        return Checked(c, o, o->Segment, offset, size, isWrite);
+        return At(c, o, o->Segment, Flat.Linear(c, o, size, isWrite) & OpBits.AddressMask(o->Bits), size, isWrite);
     }
+
+    /// <summary>The linear address of an access at <paramref name="offset"/>, already cut to the address size, in a segment.</summary>
+    /// <remarks>In 64-bit code the segment is FS, GS or none; the others have no base there.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong At(CpuState* c, Op* o, SegmentIndex index, ulong offset, int size, bool isWrite) =>
+        (o->Bits & (OpBits.Code16 | OpBits.Code32)) == 0 ? offset + c->SegmentBase[(int)index] : Checked(c, o, index, offset, size, isWrite);
 
     /// <summary>Segment checks of 16 and 32-bit code (SDM vol. 3, "Limit Checking", "Type Checking").</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static ulong Checked(CpuState* c, Op* o, SegmentIndex index, ulong offset, int size, bool isWrite)
     {
+        if (Fits(c, index, offset, (ulong)size, isWrite))
+            return (offset + (&c->Es + (int)index)->Base) & 0xFFFF_FFFF;
+        _ = c->Raise(o, index == SegmentIndex.Ss ? X64.Vector.StackFault : X64.Vector.GeneralProtection, 0, true);
+        return NoAddress;
+    }
+
+    /// <summary>True if 16 or 32-bit code may access bytes of a segment.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static bool Fits(CpuState* c, SegmentIndex index, ulong offset, ulong size, bool isWrite)
+    {
         Segment* segment = &c->Es + (int)index;
-        ulong last = offset + (ulong)size - 1;
+        ulong last = offset + size - 1;
         bool ok = !segment->Unusable;
         if (segment->IsExpandDown)
             ok &= offset > segment->Limit && last <= (segment->Default32 ? 0xFFFF_FFFFUL : 0xFFFFUL);
@@ -48,9 +61,6 @@ internal readonly unsafe struct Segmented : IAddressing
             ok &= last <= segment->Limit;
         if (c->IsProtected && !c->IsVirtual8086)
             ok &= isWrite ? segment->IsWritableData : segment->IsReadable;
-        if (ok)
-            return (offset + segment->Base) & 0xFFFF_FFFF;
-        _ = c->Raise(o, index == SegmentIndex.Ss ? X64.Vector.StackFault : X64.Vector.GeneralProtection, 0, true);
-        return NoAddress;
+        return ok;
     }
 }

@@ -55,7 +55,7 @@ internal unsafe struct CpuState
     /// <summary>The exception of <see cref="StopReason.Fault"/>.</summary>
     public FaultInfo Fault;
 
-    /// <summary>Interrupts, single-step traps and debug traps are held off for one instruction (after STI, MOV SS, POP SS).</summary>
+    /// <summary>Interrupts are held off for one instruction: 1 after STI, 2 (debug traps too) after MOV SS and POP SS.</summary>
     public int InterruptShadow;
 
     /// <summary>1 while an interrupt waits for IF; instructions that set IF then leave the chain.</summary>
@@ -152,9 +152,15 @@ internal struct FaultInfo
     public byte Vector;
     public bool HasErrorCode;
 
-    /// <summary>INT n, INT3, INTO: gate privilege is checked and rip is already behind the instruction.</summary>
+    /// <summary>INT n, INT3, INTO, INT1: rip is at the instruction, and <see cref="NextRip"/> is what the handler returns to.</summary>
     public bool IsSoftware;
+
+    /// <summary>INT1: the gate's privilege level is not looked at.</summary>
+    public bool SkipsGatePrivilege;
     public uint ErrorCode;
+
+    /// <summary>For a software interrupt: instruction pointer behind it.</summary>
+    public ulong NextRip;
 
     /// <summary>For #PF: goes to CR2.</summary>
     public ulong Address;

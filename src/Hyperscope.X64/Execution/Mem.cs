@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace Hyperscope.X64.Execution;
 
@@ -54,6 +55,20 @@ internal static unsafe class Mem
         return WriteSlow(c, o, linear, sizeof(T), ulong.CreateTruncating(value));
     }
 
+    /// <summary>Stores 16 bytes, all or nothing.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool WriteVector(CpuState* c, Op* o, ulong linear, Vector128<byte> value)
+    {
+        TlbEntry* entry = Entry(c, linear);
+        if (entry->WriteTag == (linear + 15) >> 12)
+        {
+            *(Vector128<byte>*)(linear + (ulong)entry->Addend) = value;
+            return true;
+        }
+
+        return WriteVectorSlow(c, o, linear, value.AsUInt64().GetElement(0), value.AsUInt64().GetElement(1));
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T* ModifyLinear<T>(CpuState* c, Op* o, ulong linear)
         where T : unmanaged
@@ -62,6 +77,22 @@ internal static unsafe class Mem
         if (entry->WriteTag == (linear + (ulong)(sizeof(T) - 1)) >> 12)
             return (T*)(linear + (ulong)entry->Addend);
         return (T*)ModifySlow(c, o, linear, sizeof(T));
+    }
+
+    /// <summary>The byte at a linear address, if reading the rest of its page needs no check; else null.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Readable(CpuState* c, ulong linear)
+    {
+        TlbEntry* entry = Entry(c, linear);
+        return entry->ReadTag == linear >> 12 ? (byte*)(linear + (ulong)entry->Addend) : null;
+    }
+
+    /// <summary>The byte at a linear address, if writing the rest of its page needs no check; else null.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static byte* Writable(CpuState* c, ulong linear)
+    {
+        TlbEntry* entry = Entry(c, linear);
+        return entry->WriteTag == linear >> 12 ? (byte*)(linear + (ulong)entry->Addend) : null;
     }
 
     /// <summary>Ends a read-modify-write: carries a staged value to where it belongs. Cannot fail.</summary>
@@ -82,6 +113,14 @@ internal static unsafe class Mem
     {
         *(ulong*)c->Staging = value;
         return c->Owner.WriteStaged(o, linear, size);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool WriteVectorSlow(CpuState* c, Op* o, ulong linear, ulong low, ulong high)
+    {
+        ((ulong*)c->Staging)[0] = low;
+        ((ulong*)c->Staging)[1] = high;
+        return c->Owner.WriteStaged(o, linear, 16);
     }
 
     /// <summary>Stores the first <paramref name="size"/> bytes of <see cref="CpuState.Staging"/>, up to 4096; all or nothing.</summary>

@@ -29,6 +29,8 @@ internal unsafe struct Op
 
     /// <summary>Facts a handler may need: operand and address size, prefixes. See <see cref="OpBits"/>.</summary>
     public uint Bits;
+
+    /// <summary>Displacement of the memory operand; the second immediate where an instruction has two (ENTER, far pointers).</summary>
     public long Displacement;
     public long Immediate;
 

@@ -1,0 +1,76 @@
+using Hyperscope.TestKit;
+using Hyperscope.X64.Decoding;
+
+namespace Hyperscope.X64.Tests.Vector;
+
+/// <summary>Every SSE and MMX row against the host processor. HYPERSCOPE_LONG_TESTS=1 runs 10,000 cases a row instead of a few.</summary>
+public class VectorDifferentialTests(ITestOutputHelper output)
+{
+    private const int Seed = 20240611, Failures = 12;
+    private static readonly int _casesPerRow = Environment.GetEnvironmentVariable("HYPERSCOPE_LONG_TESTS") == "1" ? 10_000 : 60;
+
+    public static TheoryData<string> Features => [.. Rows().Select(row => row.Row.Feature).Distinct().Order()];
+
+    internal static IEnumerable<(int Map, int Column, int Opcode, int Group, OpcodeRow Row)> Rows() => OpcodeMap.Instance.Rows.Where(row =>
+        (row.Row.Encoding & (Encoding.VectorReg | Encoding.VectorRm | Encoding.MmxReg | Encoding.MmxRm)) != 0
+        || row.Row.Name is "emms" or "ldmxcsr" or "stmxcsr");
+
+    [Theory]
+    [MemberData(nameof(Features))]
+    public unsafe void Every_row_acts_as_on_the_host(string feature)
+    {
+        Assert.SkipUnless(NativeProcessor.IsSupported, "needs Linux on x86-64");
+        using var comparison = new NativeComparison();
+        output.WriteLine($"seed {Seed}, {_casesPerRow} cases a row");
+        var failures = new List<string>();
+        foreach ((int map, int column, int opcode, int group, OpcodeRow row) in Rows().Where(row => row.Row.Feature == feature))
+        {
+            var random = new Random(Seed + (map << 20) + (column << 16) + (opcode << 8) + group);
+            comparison.IgnoredFlags = row.Undefined;
+            for (int index = 0; index < _casesPerRow; index++)
+            {
+                byte[] instruction = RowInstruction.Encode(random, map, column, opcode, group, row, out _);
+                NativeState state = NewState(random);
+                FloatValues.Fill(random, comparison.Data);
+                if (row.Name == "ldmxcsr")
+                {
+                    for (int offset = 0; offset < comparison.Data.Length; offset += 2)
+                        comparison.Data[offset + 1] &= (byte)((offset & 2) == 0 ? 0xFF : 0);
+                }
+
+                string mxcsr = $"mxcsr {*(uint*)(state.Fxsave + 24):x}";
+                if (comparison.Run(instruction, state) is not { } difference)
+                    continue;
+                failures.Add($"{row.Name} {Convert.ToHexString(instruction)} case {index}, {mxcsr}: {difference}");
+                break;
+            }
+
+            if (failures.Count >= Failures)
+                break;
+        }
+
+        Assert.True(failures.Count == 0, string.Join('\n', failures));
+    }
+
+    private static unsafe NativeState NewState(Random random)
+    {
+        var state = new NativeState { Rflags = (ulong)random.Next() & 0x8D5 };
+        for (int index = 0; index < 16; index++)
+            state.Registers[index] = random.Next(3) == 0 ? FloatValues.Double(random) : FloatValues.Bits(random);
+        state.Registers[4] = NativeProcessor.StackTop;
+        state.Registers[7] = NativeProcessor.DataAddress + 0x800 + (ulong)random.Next(64);
+        var image = new Span<byte>(state.Fxsave, 512);
+        FloatValues.Fill(random, image[32..416]);
+        *(ushort*)state.Fxsave = 0x37F;
+        *(ushort*)(state.Fxsave + 2) = (ushort)(random.Next(8) << 11);
+        state.Fxsave[4] = (byte)random.Next(256);
+        for (int index = 0; index < 8; index++)
+            image.Slice(32 + (index * 16) + 10, 6).Clear();
+        uint masks = random.Next(8) == 0 ? (uint)random.Next(64) : 63;
+        uint mode = random.Next(3) == 0 ? 0 : (uint)random.Next(4) << 13 | (uint)random.Next(2) << 15 | (uint)random.Next(2) << 6;
+        *(uint*)(state.Fxsave + 24) = masks << 7 | mode | (random.Next(2) == 0 ? 32u : (uint)random.Next(64) & ~masks ^ (uint)random.Next(64) & masks);
+        for (int index = 0; index < 16; index++)
+            FloatValues.Fill(random, image.Slice(160 + (index * 16), 16));
+        return state;
+    }
+}
