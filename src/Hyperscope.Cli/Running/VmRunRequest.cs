@@ -1,44 +1,108 @@
+using Hyperscope.Machine;
+
 namespace Hyperscope.Cli.Running;
 
 /// <summary>What <c>vm run</c> was asked for.</summary>
-/// <param name="Image">The guest's image.</param>
-/// <param name="MemoryBytes">Guest memory.</param>
-/// <param name="VcpuCount">Number of vCPUs.</param>
-/// <param name="ConnectTo">Where a tool listens.</param>
-/// <param name="ListenAt">Where to listen for tools.</param>
-/// <param name="Permissions">What tools may do, in order.</param>
-internal sealed record VmRunRequest(
-    FileInfo Image, ulong MemoryBytes, int VcpuCount, Endpoint? ConnectTo, Endpoint? ListenAt, IReadOnlyList<Permission> Permissions);
+internal sealed record VmRunRequest
+{
+    /// <summary>What to run.</summary>
+    public required GuestSource Guest { get; init; }
 
-/// <summary>One change of a permission mask.</summary>
-/// <param name="IsCommand">Of commands, not of events.</param>
-/// <param name="Id">A message or event id; -1: all.</param>
-/// <param name="Allow">Allow or deny.</param>
-internal readonly record struct Permission(bool IsCommand, int Id, bool Allow)
+    /// <summary>Guest memory; null: what the guest needs.</summary>
+    public ulong? MemoryBytes { get; init; }
+
+    /// <summary>Number of vCPUs.</summary>
+    public int VcpuCount { get; init; } = 1;
+
+    /// <summary>Where a tool listens.</summary>
+    public Endpoint? ConnectTo { get; init; }
+
+    /// <summary>Where to listen for tools.</summary>
+    public Endpoint? ListenAt { get; init; }
+
+    /// <summary>Where to listen for the VM's owner.</summary>
+    public Endpoint? ControlAt { get; init; }
+
+    /// <summary>What tools may do.</summary>
+    public required Permissions Permissions { get; init; }
+
+    /// <summary>Start with the vCPUs taken out of their run loops.</summary>
+    public bool IsPaused { get; init; }
+
+    /// <summary>Log more.</summary>
+    public bool IsVerbose { get; init; }
+}
+
+/// <summary>Where a guest comes from. One of the forms is given.</summary>
+internal sealed record GuestSource
+{
+    /// <summary><c>builtin:NAME</c>, or a flat image.</summary>
+    public string? Image { get; init; }
+
+    /// <summary>How a flat image is entered.</summary>
+    public EntryMode Mode { get; init; } = EntryMode.Long;
+
+    /// <summary>Where a flat image goes.</summary>
+    public ulong Address { get; init; } = FlatImageLoader.DefaultAddress;
+
+    /// <summary>A bzImage, ELF or multiboot kernel.</summary>
+    public FileInfo? Kernel { get; init; }
+
+    /// <summary>Its initial RAM disk.</summary>
+    public FileInfo? Initrd { get; init; }
+
+    /// <summary>Its command line.</summary>
+    public string? CommandLine { get; init; }
+
+    /// <summary><c>debian</c>: the installed kernel and a busybox made into an initial RAM disk.</summary>
+    public string? Boot { get; init; }
+
+    /// <summary>A firmware image at the reset vector.</summary>
+    public FileInfo? Firmware { get; init; }
+}
+
+/// <summary>Which commands and events tools may use.</summary>
+/// <param name="Commands">Allowed commands beyond those that always are.</param>
+/// <param name="Events">Allowed events.</param>
+internal sealed record Permissions(IReadOnlySet<MessageId> Commands, IReadOnlySet<EventId> Events)
 {
     private static readonly string[] Groups = ["all", "commands", "events"];
 
-    /// <summary>Turns <c>--allow</c> and <c>--deny</c> into changes: everything is allowed unless <c>--allow</c> says what.</summary>
-    public static Permission[] From(IReadOnlyList<string> allow, IReadOnlyList<string> deny) =>
-    [
-        .. Of(allow.Count == 0 ? "all" : "", allow: true),
-        .. allow.SelectMany(static name => Of(name, allow: true)),
-        .. deny.SelectMany(static name => Of(name, allow: false)),
-    ];
+    /// <summary>Turns <c>--allow</c> and <c>--deny</c> into sets: everything is allowed unless <c>--allow</c> says what.</summary>
+    public static Permissions From(IReadOnlyList<string> allow, IReadOnlyList<string> deny)
+    {
+        HashSet<MessageId> commands = [];
+        HashSet<EventId> events = [];
+        foreach (string name in allow.Count == 0 ? ["all"] : allow)
+        {
+            commands.UnionWith(CommandsOf(name));
+            events.UnionWith(EventsOf(name));
+        }
+
+        foreach (string name in deny)
+        {
+            commands.ExceptWith(CommandsOf(name));
+            events.ExceptWith(EventsOf(name));
+        }
+
+        return new Permissions(commands, events);
+    }
 
     /// <summary>Whether a name is a group, a command or an event.</summary>
     public static bool IsName(string name) =>
         Groups.Contains(name) || Values.TryParseCommand(name, out _) || Values.TryParseEvent(name, out _);
 
-    private static IEnumerable<Permission> Of(string name, bool allow)
+    private static IEnumerable<MessageId> CommandsOf(string name)
     {
         if (name is "all" or "commands")
-            yield return new Permission(true, -1, allow);
+            return CommandCatalog.All.ToArray().Select(static info => info.Id);
+        return Values.TryParseCommand(name, out MessageId id) ? [id] : [];
+    }
+
+    private static IEnumerable<EventId> EventsOf(string name)
+    {
         if (name is "all" or "events")
-            yield return new Permission(false, -1, allow);
-        if (Values.TryParseCommand(name, out MessageId command))
-            yield return new Permission(true, (int)command, allow);
-        if (Values.TryParseEvent(name, out EventId eventId))
-            yield return new Permission(false, (int)eventId, allow);
+            return EventCatalog.All.ToArray().Select(static info => info.Id);
+        return Values.TryParseEvent(name, out EventId id) ? [id] : [];
     }
 }

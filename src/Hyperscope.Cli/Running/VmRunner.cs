@@ -1,34 +1,73 @@
+using Hyperscope.Devices;
 using Hyperscope.Introspection;
 using Hyperscope.Machine;
+using Hyperscope.Machine.Control;
+using Microsoft.Extensions.Logging;
 
 namespace Hyperscope.Cli.Running;
 
-/// <summary>Runs one VM with tools attached, until it ends or Ctrl-C.</summary>
+/// <summary>Runs one VM with its console, its tools and its owner's control socket, until it ends or Ctrl-C.</summary>
 internal static class VmRunner
 {
+    private static readonly TimeSpan LeaveTime = TimeSpan.FromSeconds(2);
+
     public static async Task<int> RunAsync(VmRunRequest request, CliConsole console, CancellationToken cancellation)
     {
-        await using VirtualMachine machine = MachineFactory.Create(request);
-        using var introspector = new Introspector(machine);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        Task link = new KvmiLink(introspector, request, console.Error).RunAsync(stop.Token);
-        machine.Start();
+        using var serial = new StreamSerialOutput(console.Binary);
+        await using VirtualMachine vm = MachineFactory.Create(request, serial);
+        using ILoggerFactory logging = LoggerFactory.Create(builder => builder
+            .AddSimpleConsole(static options => options.SingleLine = true)
+            .AddConsole(static options => options.LogToStandardErrorThreshold = LogLevel.Trace)
+            .SetMinimumLevel(request.IsVerbose ? LogLevel.Debug : LogLevel.Warning));
+        using var introspector = new Introspector(vm, logging.CreateLogger<Introspector>());
+        await using IntrospectionHost? tools = StartTools(request, introspector, console);
+        await using ControlServer? control = request.ControlAt is { } at ? new ControlServer(vm, introspector, at) : null;
+        if (control is not null)
+            await console.Error.WriteLineAsync($"control socket at {control.Endpoint}").ConfigureAwait(false);
+        using var terminal = SerialTerminal.Attach(vm.Board.Serial, () => vm.End(new VmExit(VmExitKind.Stopped, 0, "left by Ctrl-A X")));
+        if (request.IsPaused)
+            vm.Suspend();
+        vm.Start();
         try
         {
-            if (await Task.WhenAny(machine.Completion, link).ConfigureAwait(false) == link && !cancellation.IsCancellationRequested)
-                await link.ConfigureAwait(false); // cannot listen: the reason
-            VmExit exit = await machine.Completion.WaitAsync(cancellation).ConfigureAwait(false);
+            VmExit exit = await vm.Completion.WaitAsync(cancellation).ConfigureAwait(false);
+            serial.Dispose(); // what the guest wrote comes before the last word
             await console.Error.WriteLineAsync($"the VM ended: {exit.Reason}").ConfigureAwait(false);
             return exit.Kind is VmExitKind.Shutdown or VmExitKind.Terminated || exit.Code != 0 ? ExitCode.Failed : ExitCode.Done;
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
+            await LetToolLeaveAsync(introspector).ConfigureAwait(false);
             return ExitCode.Done;
         }
         finally
         {
-            await stop.CancelAsync().ConfigureAwait(false);
-            await link.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // unhooked first, then stopped
+            introspector.Unhook(); // releases vCPUs that wait for a tool, so that they can stop
         }
+    }
+
+    private static IntrospectionHost? StartTools(VmRunRequest request, Introspector introspector, CliConsole console)
+    {
+        if ((request.ListenAt ?? request.ConnectTo) is not { } endpoint)
+            return null;
+        var options = new HookOptions
+        {
+            ToolName = $"{endpoint}",
+            AllowedCommands = request.Permissions.Commands,
+            AllowedEvents = request.Permissions.Events,
+        };
+        var host = new IntrospectionHost(introspector, endpoint, request.ListenAt is not null, options);
+        console.Error.WriteLine(request.ListenAt is not null ? $"waiting for tools at {host.Endpoint}" : $"connecting to the tool at {endpoint}");
+        return host;
+    }
+
+    private static async Task LetToolLeaveAsync(Introspector introspector)
+    {
+        var gone = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        void OnDisconnected(IntrospectionSession session) => gone.TrySetResult();
+        introspector.Disconnected += OnDisconnected;
+        if (introspector.PreUnhook() == ControlError.None)
+            await Task.WhenAny(gone.Task, Task.Delay(LeaveTime, CancellationToken.None)).ConfigureAwait(false);
+        introspector.Disconnected -= OnDisconnected;
     }
 }

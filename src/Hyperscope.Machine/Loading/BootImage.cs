@@ -33,6 +33,16 @@ public sealed class BootImage
     /// <summary>Segments, tables and control registers at the first instruction.</summary>
     public required KvmSregs SpecialRegisters { get; init; }
 
+    /// <summary>The same image with one more piece, such as tables that firmware would have left.</summary>
+    public BootImage With(MemoryPiece piece) => new()
+    {
+        Description = Description,
+        Pieces = [.. Pieces, piece],
+        Roms = Roms,
+        Registers = Registers,
+        SpecialRegisters = SpecialRegisters,
+    };
+
     /// <summary>Writes the pieces.</summary>
     /// <exception cref="ImageFormatException">A piece has no memory behind it.</exception>
     public void WriteTo(GuestMemory memory)

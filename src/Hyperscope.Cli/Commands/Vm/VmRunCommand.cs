@@ -1,15 +1,44 @@
 using Hyperscope.Cli.Running;
+using Hyperscope.Machine;
 
 namespace Hyperscope.Cli.Commands;
 
 /// <summary><c>vm run</c>.</summary>
 internal sealed class VmRunCommand : CliCommand
 {
-    private readonly Option<FileInfo> _image = new("--image") { Description = "The guest's image", HelpName = "file", Required = true };
+    private readonly Option<string?> _image = new("--image")
+    {
+        Description = "A flat image, or builtin:demo or builtin:selftest",
+        HelpName = "file",
+    };
+
+    private readonly Option<EntryMode> _mode = new("--mode")
+    {
+        Description = "How a flat image is entered",
+        DefaultValueFactory = static _ => EntryMode.Long,
+    };
+
+    private readonly Option<ulong> _address = new("--address")
+    {
+        Description = "Where a flat image goes and is entered",
+        HelpName = "gpa",
+        DefaultValueFactory = static _ => FlatImageLoader.DefaultAddress,
+        CustomParser = Values.Size,
+    };
+
+    private readonly Option<FileInfo?> _kernel = new("--kernel") { Description = "A Linux bzImage or vmlinux, or a multiboot kernel", HelpName = "file" };
+
+    private readonly Option<FileInfo?> _initrd = new("--initrd") { Description = "The kernel's initial RAM disk", HelpName = "file" };
+
+    private readonly Option<string?> _append = new("--append") { Description = "The kernel's command line", HelpName = "text" };
+
+    private readonly Option<string?> _boot = new("--boot") { Description = "debian: the installed Debian kernel with a busybox shell", HelpName = "system" };
+
+    private readonly Option<FileInfo?> _firmware = new("--firmware") { Description = "A firmware image at the reset vector", HelpName = "file" };
 
     private readonly Option<ulong?> _memory = new("--memory")
     {
-        Description = "Guest memory, such as 512M; 64M unless given",
+        Description = "Guest memory, such as 512M; what the guest needs unless given",
         HelpName = "size",
         CustomParser = static result => Values.Size(result),
     };
@@ -36,6 +65,17 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = Values.Endpoint,
     };
 
+    private readonly Option<Endpoint?> _control = new("--control")
+    {
+        Description = "Listen there for the VM's owner: see hyperscope vm ctl",
+        HelpName = "endpoint",
+        CustomParser = Values.Endpoint,
+    };
+
+    private readonly Option<bool> _paused = new("--paused") { Description = "Do not run the vCPUs until told to by vm ctl resume" };
+
+    private readonly Option<bool> _verbose = new("--verbose") { Description = "Log what introspection does" };
+
     private readonly Option<string[]> _allow = Names(
         "--allow", "What tools may do: all, commands, events, or names (vm-read-physical, pf). Everything unless given");
 
@@ -45,49 +85,62 @@ internal sealed class VmRunCommand : CliCommand
     public VmRunCommand()
         : base(
             "run",
-            "Run a VM on the software CPU, with introspection. Until it ends, or Ctrl-C.",
-            new("hyperscope vm run --image guest.bin --kvmi-listen unix:/run/vm.sock", "A VM that tools can attach to"),
+            "Run a VM on the software CPU, with introspection. Until it ends, or Ctrl-C (on a terminal: Ctrl-A X).",
+            new("hyperscope vm run --boot debian", "A Debian kernel and a shell on this terminal"),
+            new("hyperscope vm run --image builtin:selftest --kvmi-listen unix:/run/vm.sock", "A VM that tools can attach to"),
             new("hyperscope vm run --image guest.bin --memory 512M --vcpus 2 --kvmi unix:/run/tool.sock", "A VM that goes to its tool"),
-            new("hyperscope vm run --image guest.bin --kvmi unix:/run/tool.sock --deny vm-write-physical", "Tools may look, not touch"))
+            new("hyperscope vm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0", "Another kernel"),
+            new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
-        Options.Add(_image);
-        Options.Add(_memory);
-        Options.Add(_vcpus);
-        Options.Add(_connect);
-        Options.Add(_listen);
-        Options.Add(_allow);
-        Options.Add(_deny);
+        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _firmware, _memory, _vcpus, _connect, _listen,
+            _control, _allow, _deny, _paused, _verbose])
+        {
+            Options.Add(option);
+        }
+
+        Validators.Add(result =>
+        {
+            int sources = new object?[] { result.GetValue(_image), result.GetValue(_kernel), result.GetValue(_boot), result.GetValue(_firmware) }
+                .Count(static source => source is not null);
+            if (sources != 1)
+                result.AddError("give one of --image, --kernel, --boot and --firmware");
+            if (result.GetValue(_boot) is { } system && system != "debian")
+                result.AddError($"--boot {system} is not known; there is: debian");
+            if (result.GetValue(_connect) is not null && result.GetValue(_listen) is not null)
+                result.AddError("give either --kvmi or --kvmi-listen");
+            if (result.GetValue(_memory) is { } memory && (memory < GuestMemoryMap.MinimumBytes || memory % Gfn.PageSize != 0))
+                result.AddError($"--memory {memory} is not a multiple of {Gfn.PageSize} bytes of at least {GuestMemoryMap.MinimumBytes}");
+            if (result.GetValue(_vcpus) > VirtualMachineOptions.MaxVcpus)
+                result.AddError($"--vcpus {result.GetValue(_vcpus)} is above {VirtualMachineOptions.MaxVcpus}");
+        });
     }
 
     /// <inheritdoc/>
-    protected override IEnumerable<string> Misuse(ParseResult parsed)
-    {
-        if (parsed.GetValue(_connect) is not null && parsed.GetValue(_listen) is not null)
-            yield return "give either --kvmi or --kvmi-listen";
-        ulong memory = MemoryOf(parsed);
-        if (memory < Gfn.PageSize || memory % Gfn.PageSize != 0)
-            yield return $"--memory {memory} is not a positive multiple of {Gfn.PageSize} bytes";
-        if (parsed.GetValue(_vcpus) > Machine.VirtualMachineOptions.MaxVcpus)
-            yield return $"--vcpus {parsed.GetValue(_vcpus)} is above {Machine.VirtualMachineOptions.MaxVcpus}";
-    }
-
-    /// <inheritdoc/>
-    protected override Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation)
-    {
-        FileInfo image = parsed.GetValue(_image)!;
-        if (!image.Exists)
-            throw new CliException($"there is no image {image.FullName}");
-        var request = new VmRunRequest(
-            image,
-            MemoryOf(parsed),
-            parsed.GetValue(_vcpus),
-            parsed.GetValue(_connect),
-            parsed.GetValue(_listen),
-            Permission.From(parsed.GetValue(_allow) ?? [], parsed.GetValue(_deny) ?? []));
-        return VmRunner.RunAsync(request, Console, cancellation);
-    }
-
-    private ulong MemoryOf(ParseResult parsed) => parsed.GetValue(_memory) ?? 64UL << 20;
+    protected override Task<int> RunAsync(ParseResult parsed, CancellationToken cancellation) => VmRunner.RunAsync(
+        new VmRunRequest
+        {
+            Guest = new GuestSource
+            {
+                Image = parsed.GetValue(_image),
+                Mode = parsed.GetValue(_mode),
+                Address = parsed.GetValue(_address),
+                Kernel = parsed.GetValue(_kernel),
+                Initrd = parsed.GetValue(_initrd),
+                CommandLine = parsed.GetValue(_append),
+                Boot = parsed.GetValue(_boot),
+                Firmware = parsed.GetValue(_firmware),
+            },
+            MemoryBytes = parsed.GetValue(_memory),
+            VcpuCount = parsed.GetValue(_vcpus),
+            ConnectTo = parsed.GetValue(_connect),
+            ListenAt = parsed.GetValue(_listen),
+            ControlAt = parsed.GetValue(_control),
+            Permissions = Permissions.From(parsed.GetValue(_allow) ?? [], parsed.GetValue(_deny) ?? []),
+            IsPaused = parsed.GetValue(_paused),
+            IsVerbose = parsed.GetValue(_verbose),
+        },
+        Console,
+        cancellation);
 
     private static Option<string[]> Names(string name, string description) => new(name)
     {
@@ -96,7 +149,7 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = static result =>
         {
             string[] names = [.. result.Tokens.SelectMany(static token => token.Value.Split(',', StringSplitOptions.RemoveEmptyEntries))];
-            foreach (string unknown in names.Where(static name => !Permission.IsName(name)))
+            foreach (string unknown in names.Where(static name => !Permissions.IsName(name)))
                 result.AddError($"\"{unknown}\" is no command, event or group; see: hyperscope vm info");
             return names;
         },
