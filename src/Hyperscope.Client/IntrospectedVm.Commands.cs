@@ -31,7 +31,7 @@ public sealed partial class IntrospectedVm
     /// <summary>Sends a command with the data that follows it.</summary>
     public ValueTask SendAsync<TCommand>(
         ITailedCommand<TCommand> command, ReadOnlyMemory<byte> tail, CancellationToken cancellation = default)
-        where TCommand : unmanaged, ICommand<TCommand> => _connection.RunAsync((TCommand)command, tail, cancellation);
+        where TCommand : unmanaged, ITailedCommand<TCommand> => _connection.RunAsync((TCommand)command, tail, cancellation);
 
     /// <summary>Sends a command that has no reply data and blocks until it is answered. Made for handlers of <see cref="On{T}"/>, where it
     /// goes on reading; events that arrive meanwhile wait until the handler returns.</summary>
@@ -55,7 +55,7 @@ public sealed partial class IntrospectedVm
     /// <summary>Sends a command with the data that follows it and blocks until it is answered.</summary>
     /// <inheritdoc cref="Send{TCommand}(ICommand{TCommand}, CancellationToken)"/>
     public void Send<TCommand>(ITailedCommand<TCommand> command, ReadOnlyMemory<byte> tail, CancellationToken cancellation = default)
-        where TCommand : unmanaged, ICommand<TCommand> =>
+        where TCommand : unmanaged, ITailedCommand<TCommand> =>
         _connection.Run((TCommand)command, tail, Nothing.Read, default, cancellation);
 
     /// <summary>Asks for protocol version and features.</summary>

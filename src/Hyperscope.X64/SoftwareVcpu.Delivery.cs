@@ -59,6 +59,7 @@ public sealed unsafe partial class SoftwareVcpu
             {
                 _delivery = null;
                 _approvalCount = 0;
+                _retired++; // so that a handler that faults at once cannot keep time and limits from advancing
                 if (pending.IsNmi)
                     _isNmiBlocked = true;
                 if (pending.Fault.Vector == X64.Vector.Debug)
@@ -344,7 +345,14 @@ public sealed unsafe partial class SoftwareVcpu
             return StopWith(o, X64.Vector.StackFault, errorCode);
         fixed (byte* data = frame.Data)
             Buffer.MemoryCopy(data + Frame.Capacity - frame.Length, _c->Staging, frame.Length, frame.Length);
-        return WriteStaged(o, stack, frame.Length, cpl == 3 ? Privilege.Current : Privilege.Supervisor);
+        if (WriteStaged(o, stack, frame.Length, cpl == 3 ? Privilege.Current : Privilege.Supervisor))
+            return true;
+
+        // The processor pushes downwards, so a page that refuses is first touched at its highest value.
+        ulong top = stack + (ulong)frame.Length - 8;
+        if (_c->Stop == StopReason.Fault && _c->Fault.Vector == X64.Vector.PageFault && _c->Fault.Address >> 12 == top >> 12)
+            _c->Fault.Address = top;
+        return false;
     }
 
     /// <summary>Pushes a frame on a stack that is not 64-bit; all or nothing. Gives the new stack pointer, not yet in force.</summary>

@@ -41,6 +41,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         ResetRegisters();
         _c->Cr0 = Cr0.Cd | Cr0.Nw | Cr0.Et;
+        _c->Xcr0 = XsaveArea.X87;
         ResetVectorState();
         ResetMsrs();
         _isInitialized = Index.Value == 0;

@@ -53,7 +53,7 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
     /// <summary>Guest time for the TSC; null: instructions retired.</summary>
     public IGuestClock? Clock { get; set; }
 
-    /// <summary>Instructions retired since the vCPU was made. Exact outside guest mode, at the last end of a block within it.</summary>
+    /// <summary>Instructions retired and events delivered since the vCPU was made. Exact outside guest mode, at the last end of a block within it.</summary>
     public ulong InstructionsRetired => _retired + (ulong)(_budgetAtEntry - _c->Budget);
 
     /// <inheritdoc/>

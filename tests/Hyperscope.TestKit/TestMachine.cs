@@ -281,6 +281,7 @@ public sealed unsafe class TestMachine : IDisposable
             c->Efer = Efer.Lme | Efer.Lma | Efer.Nx;
         }
 
+        vcpu.Start();
         c->Cpl = 0;
         vcpu.SetSegment(SegmentIndex.Cs, code);
         foreach (SegmentIndex index in (SegmentIndex[])[SegmentIndex.Es, SegmentIndex.Ss, SegmentIndex.Ds, SegmentIndex.Fs, SegmentIndex.Gs])

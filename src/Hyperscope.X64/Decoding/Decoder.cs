@@ -74,10 +74,10 @@ internal static class Decoder
                 case 0xF0: insn.HasLock = true; insn.Rex = 0; continue;
                 case 0xF2: insn.HasRepNe = true; insn.HasRep = false; insn.Rex = 0; continue;
                 case 0xF3: insn.HasRep = true; insn.HasRepNe = false; insn.Rex = 0; continue;
-                case 0x26: segment = SegmentIndex.Es; insn.Rex = 0; continue;
-                case 0x2E: segment = SegmentIndex.Cs; insn.Rex = 0; continue;
-                case 0x36: segment = SegmentIndex.Ss; insn.Rex = 0; continue;
-                case 0x3E: segment = SegmentIndex.Ds; insn.Rex = 0; continue;
+                case 0x26: SetLegacySegment(insn, ref segment, SegmentIndex.Es); insn.Rex = 0; continue;
+                case 0x2E: SetLegacySegment(insn, ref segment, SegmentIndex.Cs); insn.Rex = 0; continue;
+                case 0x36: SetLegacySegment(insn, ref segment, SegmentIndex.Ss); insn.Rex = 0; continue;
+                case 0x3E: SetLegacySegment(insn, ref segment, SegmentIndex.Ds); insn.Rex = 0; continue;
                 case 0x64: segment = SegmentIndex.Fs; insn.Rex = 0; continue;
                 case 0x65: segment = SegmentIndex.Gs; insn.Rex = 0; continue;
                 default: break;
@@ -159,7 +159,7 @@ internal static class Decoder
             if (row.Has(RowFlags.Not64))
                 return DecodeOutcome.Invalid;
             if (segment is SegmentIndex.Fs or SegmentIndex.Gs)
-                insn.Segment = segment; // ES, CS, SS and DS overrides are ignored in 64-bit code
+                insn.Segment = segment;
         }
         else
         {
@@ -176,6 +176,13 @@ internal static class Decoder
         if (insn.HasLock && !(row.Has(RowFlags.Lockable) && insn.IsMemory))
             return DecodeOutcome.Invalid;
         return DecodeOutcome.Ok;
+    }
+
+    // In 64-bit code ES, CS, SS and DS overrides are ignored, even behind one of FS or GS, which then holds.
+    private static void SetLegacySegment(in Insn insn, ref SegmentIndex segment, SegmentIndex value)
+    {
+        if (insn.CodeSize != CodeSize.Bits64)
+            segment = value;
     }
 
     private static byte OperandSize(OpcodeRow row, in Insn insn)

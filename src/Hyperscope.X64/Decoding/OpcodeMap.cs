@@ -23,6 +23,7 @@ internal sealed class OpcodeMap
         VectorState.Register(this);
         VectorInteger.Register(this);
         VectorShuffles.Register(this);
+        VectorStrings.Register(this);
         VectorFloat.Register(this);
         VectorConvert.Register(this);
         MmxMoves.Register(this);

@@ -99,10 +99,7 @@ internal static unsafe class X87Unit
     {
         // What an unmasked operand exception stopped raises nothing of its result.
         if ((flags & OfOperands & ~(uint)c->X87Control) != 0)
-        {
             flags &= OfOperands;
-            c1 = false;
-        }
 
         uint status = (c->X87Status & ~(uint)C1) | flags | (c1 ? C1 : 0u);
         if ((flags & ~c->X87Control & FloatFlags.All) != 0)

@@ -183,7 +183,7 @@ internal static class FloatMath
             bool isUnmasked = isTiny && !f.IsMasked(FloatFlags.Underflow);
             if (isUnmasked)
                 f.Flags |= FloatFlags.Underflow;
-            if (isUnmasked && f.WrapsExponent)
+            if (isUnmasked && f.WrapsExponent && x.Exponent + ExponentWrap >= smallest)
             {
                 x.Exponent += ExponentWrap;
                 isTiny = false;
@@ -232,7 +232,7 @@ internal static class FloatMath
     private static Unpacked Overflow(ref FloatContext f, Unpacked x, int precision, int largest)
     {
         f.Flags |= FloatFlags.Overflow;
-        if (!f.IsMasked(FloatFlags.Overflow))
+        if (!f.IsMasked(FloatFlags.Overflow) && (!f.WrapsExponent || x.Exponent - ExponentWrap <= largest))
         {
             if (f.WrapsExponent)
                 x.Exponent -= ExponentWrap;

@@ -44,8 +44,7 @@ internal static unsafe class CompareExchange
                 return true;
             }
 
-            Handlers.Set(c, o->D, seen);
-            Handlers.Set(c, Rax, seen);
+            Handlers.Set(c, Rax, seen); // and nothing else: the upper half of a 32-bit destination stays
             return true;
         }
     }

@@ -3,7 +3,7 @@ using Hyperscope.X64.Execution;
 
 namespace Hyperscope.X64.Instructions;
 
-/// <summary>INT n, INT3, INTO, INT1, IRET, UD0, UD1, UD2.</summary>
+/// <summary>INT n, INT3, INTO, INT1, IRET.</summary>
 internal static unsafe class InterruptInstructions
 {
     public static void Register(OpcodeMap map)
@@ -13,9 +13,6 @@ internal static unsafe class InterruptInstructions
         map.Add(0xCE, new OpcodeRow("into", Encoding.None, static (in _) => &InterruptOnOverflow) { Flags = RowFlags.EndsBlock | RowFlags.Not64, Reads = Rflags.Of });
         map.Add(0xF1, new OpcodeRow("int1", Encoding.None, static (in _) => &DebugTrap) { Flags = RowFlags.EndsBlock });
         map.Add(0xCF, new OpcodeRow("iret", Encoding.None, static (in _) => &Return) { Flags = RowFlags.EndsBlock, Writes = Rflags.Arithmetic });
-        map.Add(0x0F0B, new OpcodeRow("ud2", Encoding.None, null) { Flags = RowFlags.EndsBlock });
-        map.Add(0x0FB9, new OpcodeRow("ud1", Encoding.ModRm, null) { Flags = RowFlags.EndsBlock });
-        map.Add(0x0FFF, new OpcodeRow("ud0", Encoding.ModRm, null) { Flags = RowFlags.EndsBlock });
     }
 
     private static Op* Breakpoint(CpuState* c, Op* o)

@@ -28,9 +28,9 @@ internal static unsafe class Moves
                 map.Add(0x90 + register, new OpcodeRow("xchg", Encoding.OpcodeD, Handlers.Sized<ExchangeAccumulator>));
         }
 
-        // 90 is NOP unless REX.B makes it XCHG r8, rax; F3 90 is PAUSE.
+        // 90 is NOP unless REX.B makes it XCHG r8, rax; F3 90 is PAUSE with any REX.
         map.Add(0x90, new OpcodeRow("nop", Encoding.OpcodeD, static (in insn) =>
-            (insn.Rex & 1) != 0 ? Handlers.Sized<ExchangeAccumulator>(insn) : Handlers.Plain<Nothing>(insn)));
+            (insn.Rex & 1) != 0 && !insn.HasRep ? Handlers.Sized<ExchangeAccumulator>(insn) : Handlers.Plain<Nothing>(insn)));
         map.Add(0x0F1F, new OpcodeRow("nop", Encoding.ModRm, Handlers.Plain<Nothing>));
         for (int opcode = 0x0F19; opcode < 0x0F1F; opcode++)
             map.Add(opcode, new OpcodeRow("nop", Encoding.ModRm, Handlers.Plain<Nothing>));

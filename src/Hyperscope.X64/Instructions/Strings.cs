@@ -30,8 +30,15 @@ internal static unsafe class Strings
 
     /// <summary>Elements left to do: 1 without a repeat prefix, else the count register cut to the address size.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ulong Count(CpuState* c, Op* o) =>
-        (o->Bits & (OpBits.Rep | OpBits.RepNe)) == 0 ? 1 : c->R[Rcx] & OpBits.AddressMask(o->Bits);
+    public static ulong Count(CpuState* c, Op* o)
+    {
+        if ((o->Bits & (OpBits.Rep | OpBits.RepNe)) == 0)
+            return 1;
+        ulong count = c->R[Rcx] & OpBits.AddressMask(o->Bits);
+        if (count == 0)
+            SetAddress(c, o, Rcx, 0); // a 32-bit count is zero-extended even if nothing is done
+        return count;
+    }
 
     /// <summary>Takes elements off the count register. True if there is no repeat prefix.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -93,13 +100,24 @@ internal static unsafe class Strings
         return (o->Bits & (OpBits.Code16 | OpBits.Code32)) == 0 || Segmented.Fits(c, segment, offset, elements * (ulong)size, isWrite) ? elements : 1;
     }
 
+    // With a count of zero and 32-bit addresses, processors cut the index registers of MOVS and STOS, and no others.
+    private static void TruncateIndexes(CpuState* c, Op* o, bool isMove)
+    {
+        SetAddress(c, o, Rdi, c->R[Rdi]);
+        if (isMove)
+            SetAddress(c, o, Rsi, c->R[Rsi]);
+    }
+
     private readonly struct Move : ISized
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            for (ulong count = Count(c, o); count != 0;)
+            ulong count = Count(c, o);
+            if (count == 0)
+                TruncateIndexes(c, o, isMove: true);
+            while (count != 0)
             {
                 ulong done = Some<T>(c, o, count);
                 if (done == 0)
@@ -163,7 +181,10 @@ internal static unsafe class Strings
             where TAddressing : struct, IAddressing
         {
             T value = Handlers.Get<T>(c, 0);
-            for (ulong count = Count(c, o); count != 0;)
+            ulong count = Count(c, o);
+            if (count == 0)
+                TruncateIndexes(c, o, isMove: false);
+            while (count != 0)
             {
                 ulong linear = Destination(c, o, sizeof(T), isWrite: true);
                 ulong done = Strings.Run(c, o, SegmentIndex.Es, Rdi, linear, sizeof(T), isWrite: true, count);

@@ -291,8 +291,7 @@ internal static unsafe class X87Arithmetic
     {
         FloatContext f = X87Unit.Context(c);
         ushort order = Order(ref f, a, b, isSignaling);
-        if (X87Unit.Proceeds(f))
-            X87Unit.SetConditions(c, order);
+        X87Unit.SetConditions(c, order); // even where an unmasked exception keeps the pops away
         X87Unit.Complete(c, f);
         if (X87Unit.Proceeds(f))
             PopAll(c, pops);
@@ -302,8 +301,7 @@ internal static unsafe class X87Arithmetic
     {
         if (!X87Unit.IsEmpty(c, first) && !X87Unit.IsEmpty(c, second))
             return true;
-        if ((c->X87Control & FloatFlags.Invalid) != 0)
-            X87Unit.SetConditions(c, X87Unit.C0 | X87Unit.C2 | X87Unit.C3);
+        X87Unit.SetConditions(c, X87Unit.C0 | X87Unit.C2 | X87Unit.C3);
         if (X87Unit.StackError(c, isOverflow: false))
             PopAll(c, pops);
         return false;
@@ -349,22 +347,18 @@ internal static unsafe class X87Arithmetic
             int index = X87Handlers.Index(o);
             if (X87Unit.IsEmpty(c, 0) || X87Unit.IsEmpty(c, index))
             {
+                Flags.Load(c, Unordered);
                 if (X87Unit.StackError(c, isOverflow: false))
-                {
-                    Flags.Load(c, Unordered);
                     PopAll(c, TPops.Count);
-                }
-
                 return;
             }
 
             FloatContext f = X87Unit.Context(c);
             ushort order = Order(ref f, X87Unit.Get(c, 0), X87Unit.Get(c, index), TRule.IsSignaling);
-            X87Unit.Complete(c, f);
-            if (!X87Unit.Proceeds(f))
-                return;
+            X87Unit.Complete(c, f.Flags, (c->X87Status & X87Unit.C1) != 0);
             Flags.Load(c, order switch { X87Unit.C0 => Rflags.Cf, X87Unit.C3 => Rflags.Zf, 0 => 0, _ => Unordered });
-            PopAll(c, TPops.Count);
+            if (X87Unit.Proceeds(f))
+                PopAll(c, TPops.Count);
         }
     }
 
@@ -558,11 +552,12 @@ internal static unsafe class X87Arithmetic
     {
         public static void Run(CpuState* c, Op* o)
         {
+            c->X87Status &= unchecked((ushort)~X87Unit.C2);
             if (!HasOperands(c, 0, 1, 0, 0))
                 return;
             Unpacked a = X87Unit.Get(c, 0), b = X87Unit.Get(c, 1);
             FloatContext f = X87Unit.Context(c);
-            ushort conditions = 0;
+            ushort conditions = 0, written = X87Unit.C2;
             if (!X87Unit.TryPropagate(ref f, a, b, out Unpacked result))
             {
                 if (a.Class == FloatClass.Infinity || b.Class == FloatClass.Zero)
@@ -576,6 +571,7 @@ internal static unsafe class X87Arithmetic
                         f.Flags |= FloatFlags.Denormal;
                     if (X87Unit.Proceeds(f))
                     {
+                        written = X87Unit.Conditions;
                         if (a.Class == FloatClass.Normal && b.Class == FloatClass.Normal)
                             result = Reduce(a, b, out conditions);
                         result = FloatMath.Round(ref f, result, ExtendedFormat.Precision, ExtendedFormat.Largest);
@@ -583,8 +579,7 @@ internal static unsafe class X87Arithmetic
                 }
             }
 
-            if (X87Unit.Proceeds(f))
-                X87Unit.SetConditions(c, 0);
+            c->X87Status &= (ushort)~written;
             X87Unit.Complete(c, f);
             if (!X87Unit.Proceeds(f))
                 return;

@@ -334,6 +334,7 @@ internal static unsafe class X87Control
     {
         public static void Run(CpuState* c, Op* o)
         {
+            X87Unit.Complete(c, 0, false);
             c->X87Tags &= (byte)~(1 << X87Unit.Physical(c, X87Handlers.Index(o)));
             if (TPops.Count != 0)
                 X87Unit.Pop(c);

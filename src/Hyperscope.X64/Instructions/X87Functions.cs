@@ -85,8 +85,7 @@ internal static unsafe class X87Functions
             }
         }
 
-        if (X87Unit.Proceeds(f))
-            c->X87Status &= unchecked((ushort)~X87Unit.C2);
+        c->X87Status &= unchecked((ushort)~X87Unit.C2);
         X87Unit.Complete(c, f);
         if (!X87Unit.Proceeds(f))
             return;

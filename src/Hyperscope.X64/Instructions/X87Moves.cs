@@ -35,7 +35,7 @@ internal static unsafe class X87Moves
         X87Handlers.AddRegisters<Duplicate>(map, 0xD9, 0, "fld");
         X87Handlers.AddRegisters<Copy<X87Arithmetic.NoPop>>(map, 0xDD, 2, "fst");
         X87Handlers.AddRegisters<Copy<X87Arithmetic.OnePop>>(map, 0xDD, 3, "fstp");
-        X87Handlers.AddRegisters<Copy<X87Arithmetic.OnePop>>(map, 0xD9, 3, "fstp");
+        X87Handlers.AddRegisters<CopyUnchecked>(map, 0xD9, 3, "fstpnce");
         X87Handlers.AddRegisters<Copy<X87Arithmetic.OnePop>>(map, 0xDF, 2, "fstp");
         X87Handlers.AddRegisters<Copy<X87Arithmetic.OnePop>>(map, 0xDF, 3, "fstp");
         X87Handlers.AddRegisters<Exchange>(map, 0xD9, 1, "fxch");
@@ -101,8 +101,9 @@ internal static unsafe class X87Moves
             if (!X87Unit.TryPropagate(ref f, value, value, out _) && value.IsDenormal)
                 f.Flags |= FloatFlags.Denormal;
             X87Unit.Complete(c, f);
-            if (X87Unit.Proceeds(f))
+            if ((f.Flags & FloatFlags.Invalid & ~f.Masks) == 0)
             {
+                // An unmasked denormal exception is reported behind the load.
                 X87Unit.Descend(c);
                 X87Unit.Set(c, 0, value);
             }
@@ -213,7 +214,11 @@ internal static unsafe class X87Moves
             if (isEmpty)
                 c->X87Status |= X87Unit.StackFault;
             if (!stores)
+            {
                 f.RoundedUp = false;
+                f.Flags &= ~FloatFlags.Inexact;
+            }
+
             FinishStore(c, f, stores, TPops.Count);
             return true;
         }
@@ -395,6 +400,19 @@ internal static unsafe class X87Moves
         }
     }
 
+    // An alias of FSTP that raises nothing: of an empty register only the pop is left.
+    private readonly struct CopyUnchecked : IX87
+    {
+        public static void Run(CpuState* c, Op* o)
+        {
+            int physical = X87Unit.Physical(c, 0);
+            X87Unit.Complete(c, 0, false);
+            if (!X87Unit.IsEmpty(c, 0))
+                X87Unit.SetRaw(c, X87Handlers.Index(o), c->X87[physical * 2], (ushort)c->X87[(physical * 2) + 1]);
+            X87Unit.Pop(c);
+        }
+    }
+
     // An empty register counts as the default NaN, if that is masked.
     private readonly struct Exchange : IX87
     {
@@ -466,12 +484,11 @@ internal static unsafe class X87Moves
             int index = X87Handlers.Index(o), physical = X87Unit.Physical(c, index);
             if (X87Unit.IsEmpty(c, 0) || X87Unit.IsEmpty(c, index))
             {
-                if (X87Unit.StackError(c, isOverflow: false) && TCondition.Test(c))
+                if (X87Unit.StackError(c, isOverflow: false))
                     X87Unit.Set(c, 0, Unpacked.Invalid);
                 return;
             }
 
-            X87Unit.Complete(c, 0, false);
             if (TCondition.Test(c))
                 X87Unit.SetRaw(c, 0, c->X87[physical * 2], (ushort)c->X87[(physical * 2) + 1]);
         }

@@ -21,6 +21,12 @@ internal sealed unsafe class NativeComparison : IDisposable
     /// <summary>Arithmetic flags that are not compared.</summary>
     public ulong IgnoredFlags { get; set; }
 
+    /// <summary>Bits of the x87 status word that are not compared.</summary>
+    public int IgnoredStatus { get; set; }
+
+    /// <summary>Part of the data that is not compared.</summary>
+    public Range IgnoredData { get; set; }
+
     /// <summary>Memory operands before the instruction; the part of the data that is compared.</summary>
     public byte[] Data { get; } = new byte[0x1000];
 
@@ -90,6 +96,8 @@ internal sealed unsafe class NativeComparison : IDisposable
             _machine.Vcpu.GetXsave(_image);
             for (int index = 0; index < 416; index++)
             {
+                if (index is 2 or 3 && ((_image[index] ^ state->Fxsave[index]) & ~(IgnoredStatus >> ((index - 2) * 8))) == 0)
+                    continue;
                 if (index is >= 28 and < 32 || Ignored[index] || _image[index] == state->Fxsave[index])
                     continue;
                 int first = index < Registers ? index & ~1 : index & ~15, length = index < Registers ? 2 : 16;
@@ -98,7 +106,9 @@ internal sealed unsafe class NativeComparison : IDisposable
             }
         }
 
-        ReadOnlySpan<byte> data = _machine.Read(DataFrame, Data.Length), native = _native.Data[..Data.Length];
+        Span<byte> data = _machine.Read(DataFrame, Data.Length), native = _native.Data[..Data.Length];
+        data[IgnoredData].Clear();
+        native[IgnoredData].Clear();
         int differing = data.CommonPrefixLength(native);
         return differing == data.Length ? null
             : $"memory at 0x{differing:x}: host {Hex(native.Slice(differing & ~7, 8))}, software {Hex(data.Slice(differing & ~7, 8))}";

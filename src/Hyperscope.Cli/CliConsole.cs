@@ -1,0 +1,62 @@
+using System.Text;
+using Spectre.Console;
+
+namespace Hyperscope.Cli;
+
+/// <summary>Where a command writes: data to <see cref="Out"/>, talk to <see cref="Error"/>.</summary>
+internal sealed class CliConsole
+{
+    /// <summary>Columns assumed when nobody looks at a terminal.</summary>
+    public const int DefaultWidth = 80;
+
+    private readonly IAnsiConsole _tables;
+
+    /// <summary>Writes to the given writers, without colour.</summary>
+    public CliConsole(TextWriter output, TextWriter error, Stream binary)
+        : this(output, error, binary, isTerminal: false)
+    {
+    }
+
+    private CliConsole(TextWriter output, TextWriter error, Stream binary, bool isTerminal)
+    {
+        Out = output;
+        Error = error;
+        Binary = binary;
+        _tables = AnsiConsole.Create(new AnsiConsoleSettings
+        {
+            Ansi = isTerminal ? AnsiSupport.Detect : AnsiSupport.No,
+            ColorSystem = isTerminal ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
+            Interactive = InteractionSupport.No,
+            Out = new AnsiConsoleOutput(output),
+        });
+        if (!isTerminal)
+            _tables.Profile.Width = DefaultWidth;
+    }
+
+    /// <summary>Data.</summary>
+    public TextWriter Out { get; }
+
+    /// <summary>Talk.</summary>
+    public TextWriter Error { get; }
+
+    /// <summary>Data that is no text.</summary>
+    public Stream Binary { get; }
+
+    /// <summary>The console of this process; no colour when it is piped.</summary>
+    public static CliConsole OfProcess()
+    {
+        Console.OutputEncoding = Encoding.UTF8;
+        return new CliConsole(Console.Out, Console.Error, Console.OpenStandardOutput(), isTerminal: !Console.IsOutputRedirected);
+    }
+
+    /// <summary>Writes rows under headings.</summary>
+    public void WriteTable(IReadOnlyList<string> headings, IEnumerable<IReadOnlyList<string>> rows)
+    {
+        var table = new Table { Border = TableBorder.Simple };
+        foreach (string heading in headings)
+            table.AddColumn(new TableColumn(new Text(heading)).NoWrap());
+        foreach (IReadOnlyList<string> row in rows)
+            table.AddRow(row.Select(static cell => new Text(cell)));
+        _tables.Write(table);
+    }
+}

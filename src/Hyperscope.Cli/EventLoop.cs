@@ -1,0 +1,29 @@
+using Hyperscope.Cli.Output;
+
+namespace Hyperscope.Cli;
+
+/// <summary>Prints events and answers them, until enough were seen, the VM ends or Ctrl-C.</summary>
+internal static class EventLoop
+{
+    public static async Task<int> RunAsync(
+        CliConsole console, IAsyncEnumerable<VmEvent> events, bool json, EventAction answer, int? limit, CancellationToken cancellation)
+    {
+        int seen = 0;
+        await foreach (VmEvent e in events.WithCancellation(cancellation).ConfigureAwait(false))
+        {
+            bool accepts = !EventCatalog.TryGet(e.Id, out EventInfo info) || info.Accepts.Allows(answer);
+            EventAction action = accepts ? answer : EventAction.Continue;
+            EventRecord record = EventText.Describe(e, action);
+            if (e.IsPending)
+                e.Answer(action);
+            if (json)
+                console.WriteJson(record, CliJson.Default.EventRecord);
+            else
+                await console.Out.WriteLineAsync(EventText.ToLine(record)).ConfigureAwait(false);
+            if (e.Id == EventId.Unhook || ++seen == limit)
+                break;
+        }
+
+        return ExitCode.Done;
+    }
+}

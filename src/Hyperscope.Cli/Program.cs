@@ -1,0 +1,3 @@
+using Hyperscope.Cli;
+
+return await CommandTree.RunAsync(args, CliConsole.OfProcess());

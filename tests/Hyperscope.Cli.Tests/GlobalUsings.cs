@@ -1,0 +1,3 @@
+global using Hyperscope.Kvmi;
+global using Hyperscope.LinuxHost;
+global using Hyperscope.Vm;
