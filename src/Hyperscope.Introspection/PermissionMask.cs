@@ -24,6 +24,13 @@ internal sealed class PermissionMask(int count, ulong mandatory)
             return true;
         }
 
+        if (id >= count)
+        {
+            if (id >= KvmiConstants.FirstExtensionId)
+                Volatile.Write(ref _extensions, allow);
+            return true;
+        }
+
         ulong bit = 1UL << id;
         if (!allow && (_mandatory & bit) != 0)
             return false;

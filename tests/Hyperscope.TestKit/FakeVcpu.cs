@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Hyperscope.Vm;
 
 namespace Hyperscope.TestKit;
 

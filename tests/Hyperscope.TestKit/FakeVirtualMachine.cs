@@ -1,3 +1,5 @@
+using Hyperscope.Vm;
+
 namespace Hyperscope.TestKit;
 
 /// <summary>A VM without a processor behind it: real memory, real access map, vCPUs that execute what a test gives them.</summary>
