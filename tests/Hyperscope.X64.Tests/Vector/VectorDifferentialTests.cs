@@ -1,7 +1,7 @@
 using Hyperscope.TestKit;
 using Hyperscope.X64.Decoding;
 
-namespace Hyperscope.X64.Tests.Vector;
+namespace Hyperscope.X64.Tests.VectorUnit;
 
 /// <summary>Every SSE and MMX row against the host processor. HYPERSCOPE_LONG_TESTS=1 runs 10,000 cases a row instead of a few.</summary>
 public class VectorDifferentialTests(ITestOutputHelper output)

@@ -1,7 +1,7 @@
 using Hyperscope.TestKit;
 using Hyperscope.X64.Decoding;
 
-namespace Hyperscope.X64.Tests.Vector;
+namespace Hyperscope.X64.Tests.VectorUnit;
 
 /// <summary>Every x87 row against the host processor: results, status word, tags and memory. Functions may differ by one unit in the last place.</summary>
 public class X87DifferentialTests(ITestOutputHelper output)
