@@ -60,6 +60,10 @@ internal static unsafe class VectorMoves
             insn.IsMemory ? insn.OperandSize == 8 ? Handlers.Addressed<StoreLow64>(insn) : Handlers.Addressed<StoreLow32>(insn)
             : insn.OperandSize == 8 ? Handlers.Plain<ToGeneral<ulong>>(insn) : Handlers.Plain<ToGeneral<uint>>(insn)) { Feature = "sse2" });
 
+        // A store of a general register: none of the vector checks apply.
+        map.Add(0, 0x0FC3, new OpcodeRow("movnti", Encoding.RmD | Encoding.RegS | Encoding.Dword, Handlers.Sized<StoreGeneral>)
+        { Feature = "sse2", Flags = MemoryForm });
+
         Mask<SingleSigns>(map, 0x00, 0x0F50, "movmskps", "sse");
         Mask<DoubleSigns>(map, 0x66, 0x0F50, "movmskpd", "sse2");
         Mask<ByteSigns>(map, 0x66, 0x0FD7, "pmovmskb", "sse2");
@@ -167,6 +171,13 @@ internal static unsafe class VectorMoves
         public static bool Run<TAddressing>(CpuState* c, Op* o)
             where TAddressing : struct, IAddressing =>
             VectorUnit.IsBlocked(c) ? VectorUnit.RaiseBlocked(c, o) : Mem.Write<ulong, TAddressing>(c, o, Handlers.Get<ulong>(c, o->S + 8));
+    }
+
+    private readonly struct StoreGeneral : ISized
+    {
+        public static bool Run<T, TAddressing>(CpuState* c, Op* o)
+            where T : unmanaged, System.Numerics.IBinaryInteger<T>
+            where TAddressing : struct, IAddressing => Mem.Write<T, TAddressing>(c, o, Handlers.Get<T>(c, o->S));
     }
 
     private readonly struct FromGeneral<T> : IPlain
