@@ -107,6 +107,9 @@ public abstract class Dialect
     /// <summary>What restricting a frame gets where there is no memory.</summary>
     public virtual KvmError MissingFrame => KvmError.InvalidArgument;
 
+    /// <summary>MSR 0 can be read, as 0, although the CPU has no such MSR: a miscompiled tool asks for it nine times.</summary>
+    public virtual bool HasMsrZero => false;
+
     /// <summary>A requested pause is reported before any other event of that vCPU, and before the guest executes anything more. Without it
     /// the event comes at the next entry.</summary>
     public virtual bool PausesComeFirst => false;

@@ -89,6 +89,8 @@ internal sealed class LibkvmiDialect : Dialect
 
     public override bool ToleratesRepeatedSwitching => true;
 
+    public override bool HasMsrZero => true;
+
     public override bool PausesComeFirst => true;
 
     public override bool PausesOnlyStartedVcpus => true;
