@@ -194,7 +194,7 @@ public sealed class LibkvmiDialectTests
         var data = Message.Read<PageFaultReply>(fault.AsSpan(16));
         Assert.Equal(PageFaultReply.WireSize, fault.Length - 16);
         Assert.Equal((new Gva(0xFFFFFFFF12345678), 4u, true, false), (data.DataAddress, data.DataSize, data.CompletesRepeat, data.Singlestep));
-        Assert.Equal([0xCA, 0xFE, 0xBA, 0xBE, 0], data.Data[..5]);
+        Assert.Equal([0xCA, 0xFE, 0xBA, 0xBE, 0], data.Data[..5].ToArray());
         Assert.Equal(PageFaultReply.WireSize, Dialect.EventReplyDataLimit(EventId.PageFault));
 
         byte[] cr = Translate("evr.Cr");
