@@ -1,5 +1,4 @@
 using Hyperscope.TestKit;
-using Hyperscope.Vm;
 
 namespace Hyperscope.X64.Tests;
 
