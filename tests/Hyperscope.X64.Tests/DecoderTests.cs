@@ -126,8 +126,8 @@ public class DecoderTests(ITestOutputHelper output)
             // Iced has TZCNT and LZCNT where this processor ignores the prefix; operands are the same.
             || (name is "bsf" or "bsr" && expected.Mnemonic is Mnemonic.Tzcnt or Mnemonic.Lzcnt)
 
-            // C4 and C5 are VEX prefixes in 64-bit code, and there is no AVX.
-            || (name is "lds" or "les" && bits == 64)
+            // C4, C5 and 62 are VEX and EVEX prefixes in 64-bit code, and there is no AVX.
+            || (name is "lds" or "les" or "bound" && bits == 64)
 
             // Segment, control and debug registers that do not exist are #UD when executed: InvalidOpcodeTests.
             || (name == "mov" && insn.Row!.Has(Encoding.PlainReg) && expected.IsInvalid && insn.Opcode is 0x8C or 0x8E or (>= 0x20 and <= 0x23))

@@ -96,7 +96,7 @@ internal static class RowCoverage
     };
 
     /// <summary>Rows that integer tests can generate natively.</summary>
-    public static bool IsInteger(OpcodeRow row) => 
+    public static bool IsInteger(OpcodeRow row) =>
         Integer.Contains(row.Name) && !row.Has(RowFlags.Not64) && !IsVector(row) && !TouchesSegment(row);
 
     /// <summary>MOV, PUSH and POP of segment, control and debug registers.</summary>
