@@ -37,6 +37,7 @@ internal static class MultibootImage
             a.hlt();
             a.jmp(stop);
             a.Label(ref run);
+            a.nop(); // a kernel may begin with a label of its own
             kernel(a);
         });
         byte[] image = new byte[Entry64 - Base + code.Length];
