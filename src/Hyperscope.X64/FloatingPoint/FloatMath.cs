@@ -183,12 +183,25 @@ internal static class FloatMath
             bool isUnmasked = isTiny && !f.IsMasked(FloatFlags.Underflow);
             if (isUnmasked)
                 f.Flags |= FloatFlags.Underflow;
-            if (isUnmasked && f.WrapsExponent && x.Exponent + ExponentWrap >= smallest)
+            if (isUnmasked && f.WrapsExponent)
             {
                 x.Exponent += ExponentWrap;
+                if (x.Exponent < smallest)
+                {
+                    f.Flags |= FloatFlags.Inexact;
+                    return Unpacked.Zero(x.Sign); // FSCALE can go further than the wrap brings back
+                }
+
                 isTiny = false;
             }
-            else if (isTiny && f.FlushToZero && !isUnmasked)
+            else if (isUnmasked)
+            {
+                // Nothing is stored; inexact is judged as if the exponent had no bounds.
+                if (Cut(ref f, ref x, precision))
+                    f.Flags |= FloatFlags.Inexact;
+                return x;
+            }
+            else if (isTiny && f.FlushToZero)
             {
                 f.Flags |= FloatFlags.Underflow | FloatFlags.Inexact;
                 return Unpacked.Zero(x.Sign);

@@ -256,9 +256,10 @@ internal static unsafe class X87Functions
         }
     }
 
-    // y times a logarithm; exact logarithms (powers of two) give exact products.
-    private static Unpacked Product(in Unpacked y, Wide logarithm)
+    // y times a logarithm. Exact logarithms (powers of two) give exact products, yet processors report them as inexact.
+    private static Unpacked Product(ref FloatContext f, in Unpacked y, Wide logarithm)
     {
+        f.Flags |= FloatFlags.Inexact;
         bool isShort = (ulong)logarithm.Significand == 0;
         if (!isShort)
             return (Wide.From(y) * logarithm).ToInexact();
@@ -290,7 +291,7 @@ internal static unsafe class X87Functions
                 return isOne ? Unpacked.Invalid : Unpacked.Infinity(y.Sign != isBelow);
             if (y.Class == FloatClass.Zero || isOne)
                 return Unpacked.Zero(y.Sign != isBelow);
-            return Product(y, Transcendental.Log2(Wide.From(x)));
+            return Product(ref f, y, Transcendental.Log2(Wide.From(x)));
         }
     }
 
