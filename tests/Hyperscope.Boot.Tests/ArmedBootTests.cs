@@ -14,7 +14,7 @@ public sealed class ArmedBootTests
     [Fact]
     public async Task The_kernel_patches_itself_under_guard_and_boots()
     {
-        await using DebianGuest guest = DebianGuest.Create(vcpus: 2, "true");
+        await using DebianGuest guest = DebianGuest.Create(vcpus: 1, "true");
 
         // The first segment of vmlinux is text and read-only data; the kernel is not relocated when it is entered at its 64-bit entry.
         MemoryPiece text = guest.Image.Pieces[0];

@@ -18,7 +18,7 @@ public sealed class DebianBootTests
         int megabytes = IsFull ? 64 : 2, forks = IsFull ? 1000 : 40;
         string script = $"""
             echo "processors=$(nproc)"
-            echo "sum=$(head -c {megabytes}M /dev/zero | sha256sum)"
+            echo "sum=$(head -c {megabytes << 20} /dev/zero | sha256sum)"
             head -c 1000000 /bin/busybox >/tmp/plain
             gzip -c /tmp/plain >/tmp/packed
             gunzip -c /tmp/packed | cmp - /tmp/plain && echo "gzip=same"
@@ -49,7 +49,7 @@ public sealed class DebianBootTests
         await using DebianGuest guest = DebianGuest.Create(vcpus: 1);
         guest.Vm.Start();
         await guest.WaitFor(DebianInitramfs.ReadyMarker);
-        await guest.WaitFor("~ # ");
+        await guest.WaitFor("/ # ");
         guest.Type("echo answer=$((6*7))\r");
         await guest.WaitFor("answer=42");
         guest.Type("exit\r");

@@ -86,7 +86,7 @@ internal sealed partial class DebianGuest : IAsyncDisposable
         }
     }
 
-    [GeneratedRegex(@"WARNING|\bBUG\b|unchecked MSR|Call Trace|Oops|panic -|clocksource:.*(unstable|skew|stuck)|TSC.*(unstable|unreliable|failed|warp)"
-        + @"|lockup|stall|spurious|not responding|failed to start|Bogus|can't", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"WARNING:|\bBUG\b|unchecked MSR|Call Trace|Oops|Kernel panic|clocksource:.*(unstable|skew|stuck)"
+        + @"|(TSC|tsc).*(unstable|unreliable|failed|warp)|lockup|stalls? on|spurious|failed to start")]
     private static partial Regex Complaint();
 }
