@@ -12,6 +12,8 @@ internal sealed partial class IntrospectedVcpu
     private uint _expectedSeq;
     private EventId _pendingEvent;
     private EventAction _action;
+    private Gfn _accessedFrame;
+    private PageAccess _accessKind;
     private KvmRegs _delayedRegisters;
     private bool _hasDelayedRegisters;
     private int _enabledEvents;
@@ -89,8 +91,12 @@ internal sealed partial class IntrospectedVcpu
     {
         if (!IsEnabled(EventId.PageFault))
             return PageTrackVerdict.Allow;
-        if ((session.Vm.AccessMap.Denied(access.Gpa.Frame.Value) & access.Kind) == 0)
-            return PageTrackVerdict.Allow;
+
+        // A page that was opened in the meantime: the access is attempted again instead of approved, for it may be closed again by then.
+        _accessedFrame = access.Gpa.Frame;
+        _accessKind = access.Kind;
+        if (!IsAccessDenied)
+            return PageTrackVerdict.Retry;
         return Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind)) switch
         {
             EventOutcome.Continue or EventOutcome.Lost => PageTrackVerdict.Allow,
@@ -98,6 +104,11 @@ internal sealed partial class IntrospectedVcpu
             _ => PageTrackVerdict.Retry,
         };
     }
+
+    /// <summary>Nothing has made the event pointless since it was decided on: the page of a page fault is still restricted.</summary>
+    public bool IsEventDue => _pendingEvent != EventId.PageFault || IsAccessDenied;
+
+    private bool IsAccessDenied => (session.Vm.AccessMap.Denied(_accessedFrame.Value) & _accessKind) != 0;
 
     private bool IsEnabled(EventId id) => (_enabledEvents & (1 << (int)id)) != 0 && !session.IsClosed;
 
@@ -137,6 +148,7 @@ internal sealed partial class IntrospectedVcpu
         if (!session.TryEnter())
             return EventOutcome.Lost;
         bool isReader = false;
+        bool isSent = true;
         try
         {
             Volatile.Write(ref _threadId, Environment.CurrentManagedThreadId);
@@ -147,8 +159,10 @@ internal sealed partial class IntrospectedVcpu
             lock (_gate)
                 _isWaiting = true;
             Volatile.Write(ref _awaitsReply, 1);
-            session.SendEvent(_buffer.AsSpan(0, length), ref _expectedSeq, T.Id);
-            AwaitReply(isReader, T.Id);
+            isSent = session.SendEvent(_buffer.AsSpan(0, length), ref _expectedSeq, T.Id, this);
+            if (!isSent)
+                Volatile.Write(ref _awaitsReply, 0);
+            AwaitReply(isReader, T.Id); // what was queued meanwhile runs in any case
         }
         catch (LinuxException failure)
         {
@@ -161,7 +175,7 @@ internal sealed partial class IntrospectedVcpu
             session.Leave();
         }
 
-        return Conclude(T.Id, T.Accepts);
+        return isSent ? Conclude(T.Id, T.Accepts) : EventOutcome.Retry;
     }
 
     private void FillHeader(EventId id)
