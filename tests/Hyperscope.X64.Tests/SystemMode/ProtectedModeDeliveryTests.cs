@@ -28,7 +28,7 @@ public sealed class ProtectedModeDeliveryTests : IDisposable
         _bench.Machine.Write(TestMachine.CodeAddress, [0x66, 0xB8, 0x03, 0x10, 0x8E, 0xD8]);
         _bench.RunToHalt();
         Assert.Equal(0xE001UL, _bench.Machine.Registers.Rip);
-        Assert.Equal([0x1000, (ushort)(TestMachine.CodeAddress + 4), 8, 2], _bench.Stack(4, width: 2));
+        Assert.Equal([0x1000, unchecked((ushort)(TestMachine.CodeAddress + 4)), 8, 2], _bench.Stack(4, width: 2));
         Assert.Equal(TestMachine.StackTop - 8, _bench.Machine.Registers.Rsp);
     }
 
