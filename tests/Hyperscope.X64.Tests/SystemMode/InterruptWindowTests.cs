@@ -60,18 +60,18 @@ public sealed class InterruptWindowTests : IDisposable
     [Fact]
     public void MOV_SS_holds_interrupts_and_NMIs_off_for_one_instruction()
     {
+        // The selector comes from device memory, and the device raises both while it is read.
         SetFlags(0x202);
-        _bench.Machine.Bus.PortInput = (_, _) =>
+        _bench.Machine.Map(0x6_0000, 0x8000_0000, 0x1000);
+        _bench.Machine.Bus.MemoryInput = (_, _) =>
         {
             _controller.Raise(0x40);
             _controller.HasNmi = true;
             _bench.Vcpu.SignalInterrupt();
             return 0x10;
         };
-
-        // mov edx, 10h; in eax, 10h; mov ss, dx: the interrupt gets in behind IN already.
-        Assert.Equal(2, RunCode([0xE5, 0x10, 0x8E, 0xD2, 0x90, 0x90]));
-        Assert.Equal(Code + 2, _bench.Stack(1)[0]);
+        Assert.Equal(2, RunCode([0x8E, 0x14, 0x25, 0, 0, 6, 0, 0x90, 0x90])); // mov ss, [60000h]; nop; nop
+        Assert.Equal(Code + 8, _bench.Stack(1)[0]);
     }
 
     [Fact]
