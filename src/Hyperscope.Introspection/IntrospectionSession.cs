@@ -35,6 +35,7 @@ public sealed partial class IntrospectionSession
         _options = options;
         _logger = logger;
         _whenClosed = whenClosed;
+        Dialect = options.Dialect;
         CleansUp = options.Dialect.CleansUpByDefault;
         _channel = new MessageChannel(socket, options.MaxBacklogBytes);
         _vcpus = new IntrospectedVcpu[interceptions.Length];
@@ -66,7 +67,10 @@ public sealed partial class IntrospectionSession
 
     internal IVirtualMachine Vm { get; }
 
-    internal Dialect Dialect => _options.Dialect;
+    internal Dialect Dialect { get; private set; }
+
+    /// <summary>Replies to page faults may turn out to have data.</summary>
+    internal bool MayHavePageFaultData => _options.Dialect.HasPageFaultReplyData || !_options.Dialect.IsSettled;
 
     internal PermissionMask Commands { get; } = new(KvmiConstants.MessageCount, Mandatory());
 
@@ -166,13 +170,14 @@ public sealed partial class IntrospectionSession
             Close("a reply could not be written");
     }
 
-    /// <summary>Numbers and sends an event.</summary>
-    internal void SendEvent(Span<byte> message, ref uint expected, EventId id)
+    /// <summary>Numbers and sends an event; false if <paramref name="vcpu"/> said that it is no longer due.</summary>
+    internal bool SendEvent(Span<byte> message, ref uint expected, EventId id, IntrospectedVcpu? vcpu)
     {
-        if (_channel.SendEvent(message, ref expected))
-            IntrospectionMetrics.CountEvent(id);
-        else
+        if (!_channel.SendEvent(message, ref expected, vcpu, out bool isSent))
             Close("an event could not be written");
+        else if (isSent)
+            IntrospectionMetrics.CountEvent(id);
+        return isSent;
     }
 
     /// <summary>Sends UNHOOK, if the tool wants it.</summary>
@@ -182,8 +187,15 @@ public sealed partial class IntrospectionSession
             return false;
         Span<byte> message = stackalloc byte[KvmiConstants.HeaderSize + KvmiConstants.EventHeaderSize];
         uint seq = 0;
-        _ = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
+<<<<<<< HEAD
+        int length = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
+        if (!Dialect.IsCore)
+            _ = TranslateEvent(message, length, EventId.Unhook);
         SendEvent(message, ref seq, EventId.Unhook);
+=======
+        _ = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
+        SendEvent(message, ref seq, EventId.Unhook, vcpu: null);
+>>>>>>> w/stress
         return !IsClosed;
     }
 

@@ -89,6 +89,13 @@ public sealed unsafe partial class SoftwareVcpu
                 ClearBlocks();
 
             EnterGuest();
+            if (_kicked)
+            {
+                // Whoever kicked may have been told already that this vCPU is outside.
+                LeaveGuest();
+                continue;
+            }
+
             bool isReady = IsInitialized && AcceptEvents();
             bool isExecuting = isReady && !_isHalted;
             bool isStep = isExecuting && IsSingleStepping;

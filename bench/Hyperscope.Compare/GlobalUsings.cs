@@ -1,0 +1,2 @@
+global using Hyperscope.Kvmi;
+global using Hyperscope.Vm;
