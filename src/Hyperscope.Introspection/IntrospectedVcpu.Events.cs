@@ -94,22 +94,18 @@ internal sealed partial class IntrospectedVcpu
     {
         if (!IsEnabled(EventId.PageFault))
             return PageTrackVerdict.Allow;
-<<<<<<< HEAD
-        if ((session.Vm.AccessMap.Denied(access.Gpa.Frame.Value) & access.Kind) == 0 || IsPartOfCompletedRepeat(access.Kind))
-            return PageTrackVerdict.Allow;
-        EventOutcome outcome = Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind));
-        if (outcome == EventOutcome.Continue && session.Dialect.HasPageFaultReplyData)
-            NoteRepeat(access.Kind);
-        return outcome switch
-=======
 
         // A page that was opened in the meantime: the access is attempted again instead of approved, for it may be closed again by then.
         _accessedFrame = access.Gpa.Frame;
         _accessKind = access.Kind;
         if (!IsAccessDenied)
             return PageTrackVerdict.Retry;
-        return Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind)) switch
->>>>>>> w/stress
+        if (IsPartOfCompletedRepeat(access.Kind))
+            return PageTrackVerdict.Allow;
+        EventOutcome outcome = Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind));
+        if (outcome == EventOutcome.Continue && session.Dialect.HasPageFaultReplyData)
+            NoteRepeat(access.Kind);
+        return outcome switch
         {
             EventOutcome.Continue or EventOutcome.Lost => PageTrackVerdict.Allow,
             EventOutcome.Crash => PageTrackVerdict.Stop,
@@ -117,7 +113,6 @@ internal sealed partial class IntrospectedVcpu
         };
     }
 
-<<<<<<< HEAD
     /// <summary>CPUID.</summary>
     public InstructionVerdict OnCpuid(uint function, uint index, byte instructionLength)
     {
@@ -129,6 +124,11 @@ internal sealed partial class IntrospectedVcpu
         vcpu.GetRegisters(out KvmRegs after);
         return before.Rip == after.Rip ? InstructionVerdict.Proceed : InstructionVerdict.Refuse;
     }
+
+    /// <summary>Nothing has made the event pointless since it was decided on: the page of a page fault is still restricted.</summary>
+    public bool IsEventDue => _pendingEvent != EventId.PageFault || IsAccessDenied;
+
+    private bool IsAccessDenied => (session.Vm.AccessMap.Denied(_accessedFrame.Value) & _accessKind) != 0;
 
     private bool IsEnabled(EventId id) => (_enabledEvents & BitOf(id)) != 0 && !session.IsClosed;
 
@@ -171,14 +171,6 @@ internal sealed partial class IntrospectedVcpu
             Monitor.PulseAll(_gate);
         }
     }
-=======
-    /// <summary>Nothing has made the event pointless since it was decided on: the page of a page fault is still restricted.</summary>
-    public bool IsEventDue => _pendingEvent != EventId.PageFault || IsAccessDenied;
-
-    private bool IsAccessDenied => (session.Vm.AccessMap.Denied(_accessedFrame.Value) & _accessKind) != 0;
-
-    private bool IsEnabled(EventId id) => (_enabledEvents & (1 << (int)id)) != 0 && !session.IsClosed;
->>>>>>> w/stress
 
     private bool IsIntrospectionHypercall()
     {
@@ -268,17 +260,12 @@ internal sealed partial class IntrospectedVcpu
             }
 
             Volatile.Write(ref _awaitsReply, 1);
-<<<<<<< HEAD
-            session.SendEvent(_buffer.AsSpan(0, length), ref _expectedSeq, T.Id);
-            if (pausesComeFirst)
-                StopSending();
-            AwaitReply(isReader, T.Id);
-=======
             isSent = session.SendEvent(_buffer.AsSpan(0, length), ref _expectedSeq, T.Id, this);
             if (!isSent)
                 Volatile.Write(ref _awaitsReply, 0);
+            if (pausesComeFirst)
+                StopSending();
             AwaitReply(isReader, T.Id); // what was queued meanwhile runs in any case
->>>>>>> w/stress
         }
         catch (LinuxException failure)
         {

@@ -187,15 +187,10 @@ public sealed partial class IntrospectionSession
             return false;
         Span<byte> message = stackalloc byte[KvmiConstants.HeaderSize + KvmiConstants.EventHeaderSize];
         uint seq = 0;
-<<<<<<< HEAD
         int length = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
         if (!Dialect.IsCore)
             _ = TranslateEvent(message, length, EventId.Unhook);
-        SendEvent(message, ref seq, EventId.Unhook);
-=======
-        _ = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
         SendEvent(message, ref seq, EventId.Unhook, vcpu: null);
->>>>>>> w/stress
         return !IsClosed;
     }
 
