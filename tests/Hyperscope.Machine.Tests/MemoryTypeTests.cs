@@ -5,9 +5,9 @@ namespace Hyperscope.Machine.Tests;
 public sealed class MemoryTypeTests
 {
     [Fact]
-    public void A_loaded_program_finds_the_memory_types_that_firmware_leaves()
+    public async Task A_loaded_program_finds_the_memory_types_that_firmware_leaves()
     {
-        using var vm = new VirtualMachine(new VirtualMachineOptions { MemoryBytes = 16 << 20, VcpuCount = 2 });
+        await using var vm = new VirtualMachine(new VirtualMachineOptions { MemoryBytes = 16 << 20, VcpuCount = 2 });
         vm.Load([(new Gpa(0x1000), new byte[] { 0xF4 })], static _ => (default, default));
         foreach (IVcpu vcpu in vm.Vcpus)
         {
