@@ -1,5 +1,4 @@
 using Hyperscope.TestKit;
-using Hyperscope.Vm;
 using Bench = Hyperscope.X64.Tests.SystemMode.ProtectedModeBench;
 
 namespace Hyperscope.X64.Tests.SystemMode;
@@ -98,7 +97,6 @@ public sealed class CallGateTests : IDisposable
     [InlineData(0xC0, Bench.SelectorA, 13, 0x28)]     // mov es, a system descriptor
     public void A_bad_segment_load_faults_with_the_selector(int modrm, ushort selector, int vector, int code)
     {
-        
         _bench.Machine.Write(TestMachine.CodeAddress, [0x66, 0xB8, (byte)selector, (byte)(selector >> 8), 0x8E, (byte)modrm]);
         Assert.Equal(vector, _bench.RunToHandler());
         Assert.Equal([(uint)code, (uint)TestMachine.CodeAddress + 4], _bench.Stack(2));

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using Hyperscope.TestKit;
 using Hyperscope.Vm;
-using Iced.Intel;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Hyperscope.X64.Tests.SystemMode;

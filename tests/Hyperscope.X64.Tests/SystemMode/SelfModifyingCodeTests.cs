@@ -131,7 +131,7 @@ public sealed class SelfModifyingCodeTests : IDisposable
         RunOutcome outcome = default;
         var thread = new Thread(() => outcome = _bench.Vcpu.Run(ulong.MaxValue)) { IsBackground = true };
         thread.Start();
-        Assert.True(entered.Wait(TimeSpan.FromSeconds(60)));
+        Assert.True(entered.Wait(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
         Assert.True(_bench.Machine.Memory.TryWrite(new Gpa(Code), [0x90, 0x90]));
         Assert.True(thread.Join(TimeSpan.FromSeconds(60)));
         Assert.Equal(RunOutcome.Stopped, outcome);
@@ -155,7 +155,7 @@ public sealed class SelfModifyingCodeTests : IDisposable
         RunOutcome outcome = default;
         var thread = new Thread(() => outcome = _bench.Vcpu.Run(ulong.MaxValue)) { IsBackground = true };
         thread.Start();
-        Assert.True(entered.Wait(TimeSpan.FromSeconds(60)));
+        Assert.True(entered.Wait(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
         Assert.Equal(RunOutcome.Stopped, _bench.Machine.Group.Vcpus[1].Run(10_000));
         Assert.True(thread.Join(TimeSpan.FromSeconds(60)));
         Assert.Equal(RunOutcome.Stopped, outcome);
