@@ -6,8 +6,8 @@ namespace Hyperscope.Introspection;
 /// <summary>How the VM's half of the handshake goes.</summary>
 public sealed record HandshakeOptions
 {
-    /// <summary>What a tool must send, from <see cref="ToolGreeting.CookieOf(ReadOnlySpan{byte})"/>; null: anything will do.</summary>
-    public ReadOnlyMemory<byte>? Cookie { get; init; }
+    /// <summary>What a tool must send, from <see cref="ToolGreeting.CookieOf(ReadOnlySpan{byte})"/>; empty: anything will do.</summary>
+    public ReadOnlyMemory<byte> Cookie { get; init; }
 
     /// <summary>How long the tool may take to answer.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(10);
@@ -50,7 +50,7 @@ internal static class Handshake
                 return noRest;
         }
 
-        bool isWelcome = options.Cookie is not { } cookie || ToolGreeting.Matches(ToolGreeting.CookieIn(theirs), cookie.Span);
+        bool isWelcome = options.Cookie.IsEmpty || ToolGreeting.Matches(ToolGreeting.CookieIn(theirs), options.Cookie.Span);
         return isWelcome ? null : "the tool does not know the secret";
     }
 

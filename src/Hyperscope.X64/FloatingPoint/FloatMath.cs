@@ -245,11 +245,16 @@ internal static class FloatMath
     private static Unpacked Overflow(ref FloatContext f, Unpacked x, int precision, int largest)
     {
         f.Flags |= FloatFlags.Overflow;
-        if (!f.IsMasked(FloatFlags.Overflow) && (!f.WrapsExponent || x.Exponent - ExponentWrap <= largest))
+        if (!f.IsMasked(FloatFlags.Overflow))
         {
-            if (f.WrapsExponent)
-                x.Exponent -= ExponentWrap;
-            return x;
+            if (!f.WrapsExponent)
+                return x;
+            x.Exponent -= ExponentWrap;
+            if (x.Exponent <= largest)
+                return x;
+            f.Flags |= FloatFlags.Inexact;
+            f.RoundedUp = true;
+            return Unpacked.Infinity(x.Sign); // FSCALE again
         }
 
         f.Flags |= FloatFlags.Inexact;

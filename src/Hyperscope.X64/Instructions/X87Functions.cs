@@ -264,7 +264,10 @@ internal static unsafe class X87Functions
         if (!isShort)
             return (Wide.From(y) * logarithm).ToInexact();
         Unpacked factor = Unpacked.FromWide(logarithm.Sign, logarithm.Exponent, logarithm.Significand);
-        return FloatMath.Multiply(y, factor);
+        Unpacked product = FloatMath.Multiply(y, factor);
+        if (product.Exponent < 1 - ExtendedFormat.Largest)
+            product.Rest |= 1; // so a tiny one is an underflow
+        return product;
     }
 
     private readonly struct Logarithm : IX87, IOfTwo

@@ -1,5 +1,3 @@
-using Hyperscope.Vm;
-
 namespace Hyperscope.X64.Tests.SystemMode;
 
 /// <summary>How tables are laid out, down to the entry that maps the page.</summary>
