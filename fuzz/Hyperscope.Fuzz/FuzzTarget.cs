@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Hyperscope.Fuzz.Targets;
 
 namespace Hyperscope.Fuzz;
@@ -23,11 +24,12 @@ public sealed record FuzzTarget(string Name, string Unit, FuzzBody Run, FuzzGene
     ];
 
     /// <summary>Feeds generated inputs. An exception says which input of which seed it was.</summary>
-    public FuzzRun Feed(long units, int seed)
+    public FuzzRun Feed(long units, int seed, TimeSpan? limit = null)
     {
         var random = new Random(seed);
         long inputs = 0, done = 0;
-        while (done < units)
+        var clock = Stopwatch.StartNew();
+        while (done < units && !(clock.Elapsed > limit))
         {
             byte[] input = Generate(random, out int size);
             try

@@ -26,7 +26,7 @@ public sealed record VirtualMachineOptions
     public IGuestClock? Clock { get; init; }
 
     /// <summary>Where the first serial port writes.</summary>
-    public ISerialOutput SerialOutput { get; init; } = new StreamSerialOutput(Stream.Null);
+    public ISerialOutput SerialOutput { get; init; } = NullSerialOutput.Instance;
 
     /// <summary>What a triple fault does.</summary>
     public ShutdownAction OnShutdown { get; init; } = ShutdownAction.Stop;
