@@ -52,7 +52,7 @@ internal sealed class CliConsole
     /// <summary>Writes rows under headings.</summary>
     public void WriteTable(IReadOnlyList<string> headings, IEnumerable<IReadOnlyList<string>> rows)
     {
-        var table = new Table { Border = TableBorder.Simple };
+        var table = new Table { Border = TableBorder.Simple, ShowHeaders = headings.Any(static heading => heading.Length > 0) };
         foreach (string heading in headings)
             table.AddColumn(new TableColumn(new Text(heading)).NoWrap());
         foreach (IReadOnlyList<string> row in rows)

@@ -14,11 +14,13 @@ internal static class CommandTree
     {
         var root = new RootCommand("Watches and guards running VMs from outside.")
         {
-            Noun("vm", "Run VMs and look at them.", new VmRunCommand(), new VmInfoCommand()),
+            Noun("vm", "Run VMs and look at them.", new VmRunCommand(), new VmInfoCommand(), new VmCtlCommand()),
             Noun("events", "Events of a VM.", new EventsWatchCommand()),
             Noun("page-access", "Rights of guest pages.", new PageAccessSetCommand(), new PageAccessListCommand()),
             Noun("mem", "Guest memory.", new MemReadCommand(), new MemWriteCommand(), new MemDumpCommand()),
             Noun("vcpu", "Virtual processors.", new VcpuRegsCommand(), new VcpuPauseCommand(), new VcpuStepCommand()),
+            new SelftestCommand(),
+            new DemoCommand(),
         };
         foreach (CliCommand command in Walk(root).OfType<CliCommand>())
             command.Console = console;

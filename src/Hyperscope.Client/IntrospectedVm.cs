@@ -29,6 +29,9 @@ public sealed partial class IntrospectedVm : IAsyncDisposable, IDisposable
     /// <summary>The process at the other end of a unix socket; 0 if unknown.</summary>
     public int PeerProcessId { get; }
 
+    /// <summary>How the VM introduced itself; null without <see cref="IntrospectionOptions.Handshake"/>.</summary>
+    public VmGreeting? Greeting { get; private init; }
+
     /// <summary>Protocol version and features, as the VM said at the start.</summary>
     public GetVersionReply Version { get; private set; }
 
@@ -67,7 +70,21 @@ public sealed partial class IntrospectedVm : IAsyncDisposable, IDisposable
     public static async Task<IntrospectedVm> StartAsync(
         StreamSocket socket, Endpoint? endpoint = null, IntrospectionOptions? options = null, CancellationToken cancellation = default)
     {
-        var vm = new IntrospectedVm(socket, endpoint, options ?? new IntrospectionOptions());
+        VmGreeting? greeting = null;
+        if (options?.Handshake is { } handshake)
+        {
+            try
+            {
+                greeting = await BlockingCall.RunAsync(wake => handshake.Run(socket, wake), cancellation).ConfigureAwait(false);
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
+        }
+
+        var vm = new IntrospectedVm(socket, endpoint, options ?? new IntrospectionOptions()) { Greeting = greeting };
         vm._connection.Start();
         try
         {

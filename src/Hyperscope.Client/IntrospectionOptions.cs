@@ -23,6 +23,10 @@ public sealed record IntrospectionOptions
     /// cannot be asked.</summary>
     public bool RememberPageAccess { get; init; }
 
+    /// <summary>The VM greets first and awaits a cookie, as VMs that serve existing C tools do; null: it starts with the protocol
+    /// itself.</summary>
+    public ToolHandshake? Handshake { get; init; }
+
     /// <summary>Commands that may be unanswered at a time; further ones wait for their turn.</summary>
     public int MaxCommandsInFlight { get; init; } = 256;
 }

@@ -17,6 +17,12 @@ internal static partial class EngineLog
     [LoggerMessage(2003, LogLevel.Warning, "VM {Vm}: hook refused with {Error}")]
     public static partial void HookRefused(this ILogger logger, string vm, ControlError error);
 
+    [LoggerMessage(2004, LogLevel.Information, "Tool {Tool} speaks dialect {Dialect}")]
+    public static partial void DialectFound(this ILogger logger, string tool, string dialect);
+
+    [LoggerMessage(2005, LogLevel.Warning, "VM {Vm}: handshake with {Tool} failed, connection closed: {Reason}")]
+    public static partial void HandshakeFailed(this ILogger logger, string vm, string tool, string reason);
+
     [LoggerMessage(2100, LogLevel.Debug, "Tool {Tool}: command {Command} refused with {Error}")]
     public static partial void CommandRefused(this ILogger logger, string tool, MessageId command, KvmError error);
 

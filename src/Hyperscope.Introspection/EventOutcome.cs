@@ -6,6 +6,9 @@ internal enum EventOutcome
     /// <summary>Nobody answered: the guest goes on as if nobody watched.</summary>
     Lost,
 
+    /// <summary>It was not sent, because a requested pause must be reported first.</summary>
+    Postponed,
+
     /// <summary>CONTINUE.</summary>
     Continue,
 

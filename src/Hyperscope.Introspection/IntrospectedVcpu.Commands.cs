@@ -25,7 +25,7 @@ internal sealed partial class IntrospectedVcpu
             return KvmError.NotPermitted;
         if (info.IsOnRequest)
             return KvmError.None;
-        int bit = 1 << (int)id;
+        int bit = BitOf(id);
         _enabledEvents = enable ? _enabledEvents | bit : _enabledEvents & ~bit;
         KvmError error = id switch
         {
@@ -52,7 +52,7 @@ internal sealed partial class IntrospectedVcpu
             reply.Take(size + (indexes.Length * Marshal.SizeOf<KvmMsrEntry>()))[size..]);
         for (int i = 0; i < indexes.Length; i++)
         {
-            if (!vcpu.TryReadMsr(indexes[i], out ulong value))
+            if (!vcpu.TryReadMsr(indexes[i], out ulong value) && (indexes[i] != 0 || !session.Dialect.HasMsrZero))
                 return KvmError.InvalidArgument;
             entries[i] = new KvmMsrEntry { Index = indexes[i], Data = value };
         }
@@ -178,10 +178,12 @@ internal sealed partial class IntrospectedVcpu
             wanted |= VcpuIntercepts.Descriptor;
         if (Wants(EventId.Hypercall))
             wanted |= VcpuIntercepts.Hypercall;
+        if (Wants(EventId.Cpuid))
+            wanted |= VcpuIntercepts.Cpuid;
         interception.Apply(vcpu, wanted);
     }
 
-    private bool Wants(EventId id) => (_enabledEvents & (1 << (int)id)) != 0;
+    private bool Wants(EventId id) => (_enabledEvents & BitOf(id)) != 0;
 
     private VcpuIntercepts Selected(int register, VcpuIntercepts intercept) =>
         (_controlRegisters & (1 << register)) != 0 ? intercept : VcpuIntercepts.None;

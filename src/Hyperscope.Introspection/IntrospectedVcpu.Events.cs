@@ -7,7 +7,7 @@ namespace Hyperscope.Introspection;
 // Events and their replies.
 internal sealed partial class IntrospectedVcpu
 {
-    private readonly byte[] _replyData = new byte[sizeof(ulong)];
+    private readonly byte[] _replyData = new byte[session.MayHavePageFaultData ? PageFaultReply.WireSize : sizeof(ulong)];
     private int _awaitsReply;
     private uint _expectedSeq;
     private EventId _pendingEvent;
@@ -24,6 +24,9 @@ internal sealed partial class IntrospectedVcpu
     private bool _isInjecting;
     private VcpuInjectException _injection;
     private TrapEvent? _owedTrap;
+    private PageAccess _repeatKinds;
+    private ulong _repeatRip;
+    private ulong _repeatCount;
 
     /// <summary>INT3.</summary>
     public InstructionVerdict OnBreakpoint(Gpa? gpa, byte length)
@@ -97,7 +100,12 @@ internal sealed partial class IntrospectedVcpu
         _accessKind = access.Kind;
         if (!IsAccessDenied)
             return PageTrackVerdict.Retry;
-        return Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind)) switch
+        if (IsPartOfCompletedRepeat(access.Kind))
+            return PageTrackVerdict.Allow;
+        EventOutcome outcome = Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind));
+        if (outcome == EventOutcome.Continue && session.Dialect.HasPageFaultReplyData)
+            NoteRepeat(access.Kind);
+        return outcome switch
         {
             EventOutcome.Continue or EventOutcome.Lost => PageTrackVerdict.Allow,
             EventOutcome.Crash => PageTrackVerdict.Stop,
@@ -105,12 +113,64 @@ internal sealed partial class IntrospectedVcpu
         };
     }
 
+    /// <summary>CPUID.</summary>
+    public InstructionVerdict OnCpuid(uint function, uint index, byte instructionLength)
+    {
+        if (!IsEnabled(EventId.Cpuid))
+            return InstructionVerdict.Proceed;
+        vcpu.GetRegisters(out KvmRegs before);
+        if (Send(new CpuidEvent(function, index, instructionLength)) is not (EventOutcome.Continue or EventOutcome.Lost))
+            return InstructionVerdict.Restart;
+        vcpu.GetRegisters(out KvmRegs after);
+        return before.Rip == after.Rip ? InstructionVerdict.Proceed : InstructionVerdict.Refuse;
+    }
+
     /// <summary>Nothing has made the event pointless since it was decided on: the page of a page fault is still restricted.</summary>
     public bool IsEventDue => _pendingEvent != EventId.PageFault || IsAccessDenied;
 
     private bool IsAccessDenied => (session.Vm.AccessMap.Denied(_accessedFrame.Value) & _accessKind) != 0;
 
-    private bool IsEnabled(EventId id) => (_enabledEvents & (1 << (int)id)) != 0 && !session.IsClosed;
+    private bool IsEnabled(EventId id) => (_enabledEvents & BitOf(id)) != 0 && !session.IsClosed;
+
+    /// <summary>The bit of an event in a set; extensions have the upper half.</summary>
+    private static int BitOf(EventId id) => 1 << ((int)id < KvmiConstants.FirstExtensionId ? (int)id : 16 + ((int)id & 15));
+
+    /// <summary>The tool said about this string instruction that it wants no event for each element.</summary>
+    private bool IsPartOfCompletedRepeat(PageAccess kind)
+    {
+        if ((_repeatKinds & kind) == 0)
+            return false;
+        vcpu.GetRegisters(out KvmRegs registers);
+        if (registers.Rip == _repeatRip && registers.Rcx < _repeatCount)
+        {
+            _repeatCount = registers.Rcx;
+            return true;
+        }
+
+        _repeatKinds = PageAccess.None; // that instruction is over
+        return false;
+    }
+
+    private void NoteRepeat(PageAccess kind)
+    {
+        if (!Message.Read<PageFaultReply>(_replyData).CompletesRepeat)
+            return;
+        vcpu.GetRegisters(out KvmRegs registers);
+        if (_repeatRip != registers.Rip || _repeatCount < registers.Rcx)
+            _repeatKinds = PageAccess.None;
+        _repeatRip = registers.Rip;
+        _repeatCount = registers.Rcx;
+        _repeatKinds |= kind;
+    }
+
+    private void StopSending()
+    {
+        lock (_gate)
+        {
+            _isSending = false;
+            Monitor.PulseAll(_gate);
+        }
+    }
 
     private bool IsIntrospectionHypercall()
     {
@@ -145,8 +205,41 @@ internal sealed partial class IntrospectedVcpu
         where T : unmanaged, IEvent<T>
     {
         SendOwedTrap();
+        if (!session.Dialect.PausesComeFirst)
+            return SendNow(data);
+        EventOutcome outcome;
+        do
+        {
+            if (T.Id != EventId.PauseVcpu)
+                SendRequestedPauses();
+            outcome = SendNow(data);
+        }
+        while (outcome == EventOutcome.Postponed);
+        if (T.Id != EventId.PauseVcpu)
+            SendRequestedPauses();
+        return outcome;
+    }
+
+    /// <summary>The tool was told that this vCPU stands still: nothing may come in between.</summary>
+    private void SendRequestedPauses()
+    {
+        if (Volatile.Read(ref _pauseRequests) == 0)
+            return;
+        EventAction action = _action; // the event's own verdict and data are still needed
+        Span<byte> data = stackalloc byte[_replyData.Length];
+        _replyData.CopyTo(data);
+        while (!session.IsClosed && TryTakePause())
+            SendNow(default(PauseVcpuEvent));
+        _action = action;
+        data.CopyTo(_replyData);
+    }
+
+    private EventOutcome SendNow<T>(in T data)
+        where T : unmanaged, IEvent<T>
+    {
         if (!session.TryEnter())
             return EventOutcome.Lost;
+        bool pausesComeFirst = session.Dialect.PausesComeFirst;
         bool isReader = false;
         bool isSent = true;
         try
@@ -155,13 +248,23 @@ internal sealed partial class IntrospectedVcpu
             isReader = session.TryBecomeReader();
             FillHeader(T.Id);
             int length = Message.CompleteEvent(_buffer, 0, data);
+            if (!session.Dialect.IsCore)
+                length = session.TranslateEvent(_buffer, length, T.Id);
             _pendingEvent = T.Id;
             lock (_gate)
+            {
+                if (pausesComeFirst && T.Id != EventId.PauseVcpu && _pauseRequests != 0 && !session.IsClosed)
+                    return EventOutcome.Postponed;
                 _isWaiting = true;
+                _isSending = pausesComeFirst;
+            }
+
             Volatile.Write(ref _awaitsReply, 1);
             isSent = session.SendEvent(_buffer.AsSpan(0, length), ref _expectedSeq, T.Id, this);
             if (!isSent)
                 Volatile.Write(ref _awaitsReply, 0);
+            if (pausesComeFirst)
+                StopSending();
             AwaitReply(isReader, T.Id); // what was queued meanwhile runs in any case
         }
         catch (LinuxException failure)

@@ -13,6 +13,7 @@ internal sealed partial class IntrospectedVcpu(IntrospectionSession session, IVc
     private Job? _tail;
     private int _queuedBytes;
     private bool _isWaiting;
+    private bool _isSending;
     private int _threadId;
     private int _pauseRequests;
 
@@ -26,9 +27,9 @@ internal sealed partial class IntrospectedVcpu(IntrospectionSession session, IVc
 
     /// <summary>Appends a message for the vCPU's thread and makes that thread look. Only the thread that holds the reader's role.</summary>
     /// <exception cref="ProtocolException">Too much is waiting.</exception>
-    public void Enqueue(in MessageHeader header, ReadOnlySpan<byte> payload)
+    public void Enqueue(in MessageHeader header, ReadOnlySpan<byte> payload, bool isSilent)
     {
-        Job job = session.Jobs.Rent(header, payload);
+        Job job = session.Jobs.Rent(header, payload, isSilent);
         bool isWaiting;
         lock (_gate)
         {
@@ -55,7 +56,21 @@ internal sealed partial class IntrospectedVcpu(IntrospectionSession session, IVc
     {
         if (Volatile.Read(ref _pauseRequests) > KvmiConstants.PauseLimit)
             return false;
-        Interlocked.Increment(ref _pauseRequests);
+        if (session.Dialect.PausesComeFirst)
+        {
+            // An event is either on its way to the tool before this pause counts, or comes after the pause's own.
+            lock (_gate)
+            {
+                _pauseRequests++;
+                while (_isSending && !session.IsClosed)
+                    Monitor.Wait(_gate);
+            }
+        }
+        else
+        {
+            Interlocked.Increment(ref _pauseRequests);
+        }
+
         vcpu.Kick();
         return true;
     }
@@ -102,12 +117,12 @@ internal sealed partial class IntrospectedVcpu(IntrospectionSession session, IVc
 
     /// <summary>Runs a message that is for this vCPU: a command, or (no row) an event reply.</summary>
     /// <exception cref="ProtocolException">The connection must close.</exception>
-    public void Run(CommandRow? row, in MessageHeader header, ReadOnlySpan<byte> payload)
+    public void Run(CommandRow? row, in MessageHeader header, ReadOnlySpan<byte> payload, bool isSilent)
     {
         if (row is null)
             AcceptReply(header, payload);
         else
-            session.Execute(row, this, header, payload, _buffer);
+            session.Execute(row, this, header, payload, _buffer, isSilent);
     }
 
     private void RunJobs()
@@ -125,7 +140,7 @@ internal sealed partial class IntrospectedVcpu(IntrospectionSession session, IVc
                 CommandRow? row = null;
                 if (job.Header.MessageId != MessageId.Event)
                     CommandTable.TryGet(job.Header.MessageId, out row);
-                Run(row, job.Header, job.Payload);
+                Run(row, job.Header, job.Payload, job.IsSilent);
             }
             catch (IOException failure)
             {

@@ -7,7 +7,9 @@ internal static class IntrospectionMetrics
 {
     private static readonly Meter Meter = new("Hyperscope.Introspection");
 
-    private static readonly string[] EventNames = [.. Enum.GetValues<EventId>().Select(static id => id.ToString())];
+    private static readonly EventId[] EventIds = Enum.GetValues<EventId>();
+
+    private static readonly string[] EventNames = [.. EventIds.Select(static id => id.ToString())];
 
     /// <summary>Commands answered, whatever the answer.</summary>
     public static readonly Counter<long> Commands = Meter.CreateCounter<long>("hyperscope.kvmi.commands");
@@ -30,6 +32,6 @@ internal static class IntrospectionMetrics
     public static void CountEvent(EventId id)
     {
         if (Events.Enabled)
-            Events.Add(1, new KeyValuePair<string, object?>("event", EventNames[(int)id]));
+            Events.Add(1, new KeyValuePair<string, object?>("event", EventNames[Array.IndexOf(EventIds, id)]));
     }
 }

@@ -34,11 +34,12 @@ public sealed partial class IntrospectionSession
 
     internal KvmError ControlEvents(EventId id, bool enable)
     {
-        if (id != EventId.Unhook)
+        if (id is not (EventId.Unhook or EventId.CreateVcpu))
             return KvmError.InvalidArgument;
         if (!Events.Allows((int)id))
             return KvmError.NotPermitted;
-        Volatile.Write(ref _unhookEventEnabled, enable);
+        if (id == EventId.Unhook)
+            Volatile.Write(ref _unhookEventEnabled, enable);
         return KvmError.None;
     }
 
@@ -65,6 +66,8 @@ public sealed partial class IntrospectionSession
         if (index.Value >= _vcpus.Length)
             return KvmError.InvalidArgument;
         IntrospectedVcpu vcpu = _vcpus[index.Value];
+        if (Dialect.PausesOnlyStartedVcpus && !vcpu.IsAwaitingReply && !vcpu.Vcpu.IsInitialized)
+            return KvmError.TryAgain;
         if (!vcpu.TryRequestPause())
             return KvmError.Busy;
         if (wait && !vcpu.IsOnOwnThread)
@@ -114,7 +117,7 @@ public sealed partial class IntrospectionSession
             return KvmError.InvalidArgument;
         Gfn gfn = entry.Gpa.Frame;
         if ((slot is null || !slot.Contains(gfn)) && !Vm.Memory.TryGetSlot(gfn, out slot))
-            return entry.Visible ? KvmError.InvalidArgument : KvmError.None;
+            return entry.Visible ? Dialect.MissingFrame : KvmError.None;
         try
         {
             PageAccess before = map.Set(gfn, entry.Access);

@@ -92,7 +92,12 @@ public sealed partial class IntrospectionSession
         try
         {
             while (!IsClosed && _channel.TryTake(out MessageHeader header, out ReadOnlySpan<byte> payload))
-                Dispatch(header, payload, reader, buffer);
+            {
+                if (Dialect.IsCore)
+                    Dispatch(header, payload, reader, buffer, isSilent: false);
+                else
+                    Translate(header, payload, reader, buffer);
+            }
         }
         catch (ProtocolException violation)
         {
@@ -100,64 +105,83 @@ public sealed partial class IntrospectionSession
         }
     }
 
-    private void Dispatch(in MessageHeader header, ReadOnlySpan<byte> payload, IntrospectedVcpu? reader, Span<byte> buffer)
+    private void Dispatch(
+        in MessageHeader header, ReadOnlySpan<byte> payload, IntrospectedVcpu? reader, Span<byte> buffer, bool isSilent)
     {
         if (header.MessageId == MessageId.Event)
         {
-            ToVcpu(header, payload, reader, buffer, null);
+            ToVcpu(header, payload, reader, buffer, null, isSilent);
             return;
         }
 
         if (!CommandTable.TryGet(header.MessageId, out CommandRow? row))
-            Refuse(header, KvmError.UnknownCommand, buffer);
+            RefuseOutright(header, KvmError.UnknownCommand, buffer, isSilent);
         else if (!Commands.Allows(header.Id))
-            Refuse(header, KvmError.NotPermitted, buffer);
+            RefuseOutright(header, KvmError.NotPermitted, buffer, isSilent);
         else if (row.RunsOnVcpu)
-            ToVcpu(header, payload, reader, buffer, row);
+            ToVcpu(header, payload, reader, buffer, row, isSilent);
         else
-            Execute(row, null, header, payload, buffer);
+            Execute(row, null, header, payload, buffer, isSilent);
     }
 
     private void ToVcpu(
-        in MessageHeader header, ReadOnlySpan<byte> payload, IntrospectedVcpu? reader, Span<byte> buffer, CommandRow? row)
+        in MessageHeader header, ReadOnlySpan<byte> payload, IntrospectedVcpu? reader, Span<byte> buffer, CommandRow? row, bool isSilent)
     {
         var block = Message.Read<VcpuHeader>(payload[..Math.Min(payload.Length, 8)]);
         if ((!block.IsWellFormed && !Dialect.IgnoresPadding) || block.Index.Value >= _vcpus.Length)
         {
-            Refuse(header, KvmError.InvalidArgument, buffer);
+            RefuseForVcpu(row, header, KvmError.InvalidArgument, buffer, isSilent);
             return;
         }
 
         IntrospectedVcpu vcpu = _vcpus[block.Index.Value];
         if (!vcpu.IsAwaitingReply && !vcpu.Vcpu.IsInitialized)
-            Refuse(header, KvmError.TryAgain, buffer);
+            RefuseForVcpu(row, header, KvmError.TryAgain, buffer, isSilent);
         else if (vcpu == reader)
-            vcpu.Run(row, header, payload); // it is our thread, and its queue is empty
+            vcpu.Run(row, header, payload, isSilent); // it is our thread, and its queue is empty
         else
-            vcpu.Enqueue(header, payload);
+            vcpu.Enqueue(header, payload, isSilent);
+    }
+
+    private void RefuseForVcpu(CommandRow? row, in MessageHeader header, KvmError error, Span<byte> buffer, bool isSilent)
+    {
+        if (row is null)
+            RefuseOutright(header, error, buffer, isSilent);
+        else
+            Refuse(header, error, buffer, isSilent);
     }
 
     /// <summary>Runs a command and answers it.</summary>
-    internal void Execute(CommandRow row, IntrospectedVcpu? vcpu, in MessageHeader header, ReadOnlySpan<byte> payload, Span<byte> buffer)
+    /// <exception cref="ProtocolException">The connection must close.</exception>
+    internal void Execute(
+        CommandRow row, IntrospectedVcpu? vcpu, in MessageHeader header, ReadOnlySpan<byte> payload, Span<byte> buffer, bool isSilent)
     {
         var reply = new ReplyData(Message.ReplyDataOf(buffer));
         KvmError error = row.Body(this, vcpu, payload, ref reply);
         if (error != KvmError.None)
         {
-            Refuse(header, error, buffer);
+            Refuse(header, error, buffer, isSilent);
             return;
         }
 
         IntrospectionMetrics.Commands.Add(1);
-        Send(buffer[..Message.CompleteReply(buffer, header.MessageId, header.Seq, reply.Length)]);
+        if (Dialect.IsCore)
+            Send(buffer[..Message.CompleteReply(buffer, header.MessageId, header.Seq, reply.Length)]);
+        else
+            ReplyTranslated(header, buffer, reply.Length, isSilent);
     }
 
-    private void Refuse(in MessageHeader header, KvmError error, Span<byte> buffer)
+    private void Refuse(in MessageHeader header, KvmError error, Span<byte> buffer, bool isSilent)
     {
         IntrospectionMetrics.Commands.Add(1);
         IntrospectionMetrics.Refusals.Add(1);
         if (_logger.IsEnabled(LogLevel.Debug))
             _logger.CommandRefused(ToolName, header.MessageId, error);
-        Send(buffer[..Message.WriteError(buffer, header.MessageId, header.Seq, error)]);
+        int length = Message.WriteError(buffer, header.MessageId, header.Seq, error);
+        if (isSilent)
+            return;
+        if (!Dialect.IsCore)
+            WriteWireId(buffer, header.MessageId);
+        Send(buffer[..length]);
     }
 }

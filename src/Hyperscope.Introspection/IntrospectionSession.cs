@@ -35,6 +35,7 @@ public sealed partial class IntrospectionSession
         _options = options;
         _logger = logger;
         _whenClosed = whenClosed;
+        Dialect = options.Dialect;
         CleansUp = options.Dialect.CleansUpByDefault;
         _channel = new MessageChannel(socket, options.MaxBacklogBytes);
         _vcpus = new IntrospectedVcpu[interceptions.Length];
@@ -66,7 +67,10 @@ public sealed partial class IntrospectionSession
 
     internal IVirtualMachine Vm { get; }
 
-    internal Dialect Dialect => _options.Dialect;
+    internal Dialect Dialect { get; private set; }
+
+    /// <summary>Replies to page faults may turn out to have data.</summary>
+    internal bool MayHavePageFaultData => _options.Dialect.HasPageFaultReplyData || !_options.Dialect.IsSettled;
 
     internal PermissionMask Commands { get; } = new(KvmiConstants.MessageCount, Mandatory());
 
@@ -183,7 +187,9 @@ public sealed partial class IntrospectionSession
             return false;
         Span<byte> message = stackalloc byte[KvmiConstants.HeaderSize + KvmiConstants.EventHeaderSize];
         uint seq = 0;
-        _ = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
+        int length = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
+        if (!Dialect.IsCore)
+            _ = TranslateEvent(message, length, EventId.Unhook);
         SendEvent(message, ref seq, EventId.Unhook, vcpu: null);
         return !IsClosed;
     }

@@ -30,6 +30,9 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
         vm.SetEvents(this);
     }
 
+    /// <summary>The VM.</summary>
+    public IVirtualMachine Vm => _vm;
+
     /// <summary>Introspection is allowed on this host. While false every control call answers <see cref="ControlError.NotPermitted"/>.</summary>
     public bool IsEnabled { get; set; } = true;
 
@@ -56,6 +59,18 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
                 _logger.HookRefused(_vm.Name, error);
             return error;
         }
+    }
+
+    /// <summary>Does the VM's half of the handshake on a connected socket, before <see cref="Hook"/>. Refusals are logged.</summary>
+    /// <returns>False: the tool is refused; the caller closes the socket.</returns>
+    public bool Greet(StreamSocket socket, HandshakeOptions options, string toolName = "tool", EventFd? cancel = null)
+    {
+        ArgumentNullException.ThrowIfNull(socket);
+        ArgumentNullException.ThrowIfNull(options);
+        string? failure = Handshake.Run(socket, new VmGreeting(_vm.Id, _vm.StartTime, _vm.Name), options, cancel);
+        if (failure is not null)
+            _logger.HandshakeFailed(_vm.Name, toolName, failure);
+        return failure is null;
     }
 
     /// <summary>Ends the session and lifts every page restriction (KVM_INTROSPECTION_UNHOOK). Nothing happens if there is none.</summary>
@@ -117,7 +132,8 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
         return false;
     }
 
-    InstructionVerdict IVcpuEvents.OnCpuid(IVcpu vcpu, uint function, uint index, byte instructionLength) => InstructionVerdict.Proceed;
+    InstructionVerdict IVcpuEvents.OnCpuid(IVcpu vcpu, uint function, uint index, byte instructionLength) =>
+        Find(vcpu)?.OnCpuid(function, index, instructionLength) ?? InstructionVerdict.Proceed;
 
     void IVcpuEvents.OnSingleStep(IVcpu vcpu, bool failed) => Find(vcpu)?.OnSingleStep(failed);
 

@@ -7,6 +7,7 @@ internal sealed class Job
 {
     public Job? Next;
     public MessageHeader Header;
+    public bool IsSilent;
     public byte[] Bytes = [];
 
     public ReadOnlySpan<byte> Payload => Bytes.AsSpan(0, Header.Size);
@@ -22,7 +23,7 @@ internal sealed class JobPool
     private Job? _spare;
     private int _spareCount;
 
-    public Job Rent(in MessageHeader header, ReadOnlySpan<byte> payload)
+    public Job Rent(in MessageHeader header, ReadOnlySpan<byte> payload, bool isSilent)
     {
         Job? job;
         lock (_gate)
@@ -40,6 +41,7 @@ internal sealed class JobPool
             job.Bytes = ArrayPool<byte>.Shared.Rent(payload.Length);
         job.Next = null;
         job.Header = header;
+        job.IsSilent = isSilent;
         payload.CopyTo(job.Bytes);
         return job;
     }

@@ -10,8 +10,8 @@ public readonly record struct EventInfo(EventId Id, EventActions Accepts, int Da
     /// <summary>Bytes of the event's payload.</summary>
     public int PayloadSize => KvmiConstants.EventHeaderSize + DataSize;
 
-    /// <summary>A vCPU event; UNHOOK is the only VM event.</summary>
-    public bool IsVcpuEvent => Id != EventId.Unhook;
+    /// <summary>A vCPU event; UNHOOK and CREATE_VCPU are events of the VM.</summary>
+    public bool IsVcpuEvent => Id is not (EventId.Unhook or EventId.CreateVcpu);
 
     /// <summary>Sent because a command asked for it once, so its switch has no effect.</summary>
     public bool IsOnRequest => Id is EventId.PauseVcpu or EventId.Trap or EventId.Singlestep;
@@ -35,8 +35,13 @@ public static class EventCatalog
         Row<SinglestepEvent>(),
     ];
 
+    private static readonly EventInfo[] ExtensionRows = [Row<CpuidEvent>(), Row<CreateVcpuEvent>()];
+
     /// <summary>Every core event, in the order of ids.</summary>
     public static ReadOnlySpan<EventInfo> All => Rows;
+
+    /// <summary>Events beyond v9, which a v9 peer finds with VM_CHECK_EVENT.</summary>
+    public static ReadOnlySpan<EventInfo> Extensions => ExtensionRows;
 
     /// <summary>Finds an event; false if the id is unknown.</summary>
     public static bool TryGet(EventId id, out EventInfo info)
@@ -45,6 +50,15 @@ public static class EventCatalog
         {
             info = Rows[(int)id];
             return true;
+        }
+
+        foreach (EventInfo extension in ExtensionRows)
+        {
+            if (extension.Id == id)
+            {
+                info = extension;
+                return true;
+            }
         }
 
         info = default;

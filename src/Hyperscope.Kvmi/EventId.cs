@@ -36,4 +36,10 @@ public enum EventId : ushort
 
     /// <inheritdoc cref="SinglestepEvent"/>
     Singlestep = 10,
+
+    /// <inheritdoc cref="CpuidEvent"/>
+    Cpuid = KvmiConstants.FirstExtensionId,
+
+    /// <inheritdoc cref="CreateVcpuEvent"/>
+    CreateVcpu = KvmiConstants.FirstExtensionId + 1,
 }

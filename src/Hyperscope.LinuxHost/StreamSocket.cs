@@ -109,6 +109,31 @@ public sealed unsafe class StreamSocket : IDisposable
     /// <exception cref="LinuxException">Any failure other than a lost connection.</exception>
     public int TryReceive(Span<byte> buffer) => ReceiveOnce(buffer, SocketCalls.DoNotWait);
 
+    /// <summary>Receives until <paramref name="buffer"/> is full, never more.</summary>
+    /// <param name="buffer">Where to.</param>
+    /// <param name="deadline">Tick count (<see cref="Environment.TickCount64"/>) at which to give up.</param>
+    /// <param name="cancel">Calls the wait off when signalled.</param>
+    /// <param name="received">How many bytes came.</param>
+    /// <returns>Ready when it is full; Ready with <paramref name="received"/> below its length when the connection is gone.</returns>
+    /// <exception cref="LinuxException">Any failure other than a lost connection.</exception>
+    public WaitOutcome ReceiveAll(Span<byte> buffer, long deadline, EventFd? cancel, out int received)
+    {
+        received = 0;
+        while (received < buffer.Length)
+        {
+            long left = Math.Clamp(deadline - Environment.TickCount64, 0, int.MaxValue);
+            WaitOutcome outcome = WaitReadable((int)left, cancel);
+            if (outcome != WaitOutcome.Ready)
+                return outcome;
+            int count = TryReceive(buffer[received..]);
+            if (count == 0)
+                break;
+            received += Math.Max(count, 0);
+        }
+
+        return WaitOutcome.Ready;
+    }
+
     /// <summary>Blocks until something can be received, the connection is gone, or the wait is called off.</summary>
     public WaitOutcome WaitReadable(int timeoutMilliseconds, EventFd? cancel = null) =>
         DescriptorWait.Run(Handle, DescriptorWait.In, cancel?.Handle, null, timeoutMilliseconds);

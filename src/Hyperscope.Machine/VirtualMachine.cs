@@ -110,6 +110,9 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
             _ = Memory.TryLoad(rom.Address, rom.Bytes.Span);
         }
 
+        // An image with a ROM brings its own firmware, which does this itself.
+        if (image.Roms.Count == 0)
+            SetMemoryTypes();
         _processors.Vcpus[0].SetSpecialRegisters(image.SpecialRegisters);
         _processors.Vcpus[0].SetRegisters(image.Registers);
     }
@@ -126,12 +129,29 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
                 throw new ImageFormatException($"{bytes.Length} bytes at {address} are not all memory");
         }
 
+        SetMemoryTypes();
+
         foreach (SoftwareVcpu vcpu in _processors.Vcpus)
         {
             (KvmRegs registers, KvmSregs special) = initialState(vcpu.Index);
             vcpu.SetSpecialRegisters(special);
             vcpu.SetRegisters(registers);
             vcpu.Start();
+        }
+    }
+
+    // What firmware leaves behind: memory is write-back, the VGA window uncached, the ROM area below 1 MiB write-protected.
+    private void SetMemoryTypes()
+    {
+        const uint DefaultType = 0x2FF, Fixed64K = 0x250, FirstFixed16K = 0x258, FirstFixed4K = 0x268, LastFixed4K = 0x26F;
+        const ulong EnabledWriteBack = 0xC06, EightWriteBack = 0x0606_0606_0606_0606, EightWriteProtected = 0x0505_0505_0505_0505;
+        foreach (SoftwareVcpu vcpu in _processors.Vcpus)
+        {
+            _ = vcpu.SetMsr(Fixed64K, EightWriteBack);
+            _ = vcpu.SetMsr(FirstFixed16K, EightWriteBack);
+            for (uint index = FirstFixed4K; index <= LastFixed4K; index++)
+                _ = vcpu.SetMsr(index, EightWriteProtected);
+            _ = vcpu.SetMsr(DefaultType, EnabledWriteBack);
         }
     }
 

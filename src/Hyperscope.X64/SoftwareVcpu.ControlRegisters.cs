@@ -122,7 +122,7 @@ public sealed unsafe partial class SoftwareVcpu
         {
             ulong* slot = TableEntry((cr3 & 0xFFFF_FFE0) + (index * 8), out _);
             ulong entry = slot != null ? Volatile.Read(ref *slot) : 0;
-            if ((entry & Present) != 0 && (entry & (ReservedBits | NoExecute | 0x1E6)) != 0)
+            if ((entry & Present) != 0 && (entry & (PaeReservedBits | NoExecute | 0x1E6)) != 0)
                 return StopWith(o, X64.Vector.GeneralProtection, 0);
         }
 

@@ -99,7 +99,7 @@ public sealed unsafe partial class SoftwareVcpu
 /// <summary>DR6 bits.</summary>
 internal static class Dr6
 {
-    public const ulong Fixed = 0xFFFF_0FF0, GeneralDetect = 1 << 13, SingleStep = 1 << 14;
+    public const ulong Fixed = 0xFFFF_0FF0, GeneralDetect = 1 << 13, SingleStep = 1 << 14, TaskSwitch = 1 << 15;
 }
 
 /// <summary>DR7 bits.</summary>

@@ -212,14 +212,16 @@ public sealed unsafe partial class SoftwareVcpu
         Translation translation = default;
         for (ulong address = linear; ; address = (address | 0xFFF) + 1)
         {
-            if (!Translate(op, address, kind, privilege, ref translation))
+            ulong wrapped = _c->IsLongMode ? address : address & 0xFFFF_FFFF;
+            if (!Translate(op, wrapped, kind, privilege, ref translation))
                 return false;
             if ((address | 0xFFF) - linear >= (ulong)size - 1)
                 return true;
         }
     }
 
-    private bool Translate(Op* op, ulong linear, PageAccess kind, Privilege privilege, ref Translation translation)
+    /// <summary>The guest's own rights for an access inside one page. False: stopped.</summary>
+    internal bool Translate(Op* op, ulong linear, PageAccess kind, Privilege privilege, ref Translation translation)
     {
         if (!IsCanonical(linear))
             return op != null && (op->Bits & OpBits.StackSegment) != 0 && privilege == Privilege.Current

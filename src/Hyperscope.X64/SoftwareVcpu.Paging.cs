@@ -15,11 +15,14 @@ public sealed unsafe partial class SoftwareVcpu
     private const ulong AddressBits = ((1UL << PhysicalBits) - 1) & ~0xFFFUL;
     private const ulong ReservedBits = ((1UL << 52) - 1) & ~((1UL << PhysicalBits) - 1);
 
+    // PAE paging has no ignored bits between the address and NX.
+    private const ulong PaeReservedBits = ~NoExecute & ~((1UL << PhysicalBits) - 1);
+
     private ulong _epoch = 1;
     private ulong _largeLow = ulong.MaxValue, _largeHigh;
 
     /// <summary>What a walk found.</summary>
-    private struct Translation
+    internal struct Translation
     {
         public ulong Gpa;
 
@@ -150,7 +153,7 @@ public sealed unsafe partial class SoftwareVcpu
         ulong table = isLong ? _c->Cr3 & AddressBits : _c->Cr3 & 0xFFFF_FFE0;
         ulong allowed = Writable | UserPage;
         ulong forbidden = 0;
-        ulong reserved = ReservedBits | (hasNx ? 0 : NoExecute);
+        ulong reserved = (isLong ? ReservedBits : PaeReservedBits) | (hasNx ? 0 : NoExecute);
         while (true)
         {
             int shift = 12 + (9 * (level - 1));
@@ -163,7 +166,7 @@ public sealed unsafe partial class SoftwareVcpu
                 return WalkOutcome.Fault;
             bool isLarge = level is 2 or 3 && !isPdpte && (entry & LargePage) != 0;
             ulong levelReserved = isPdpte
-                ? ReservedBits | NoExecute | 0x1E6
+                ? PaeReservedBits | NoExecute | 0x1E6
                 : reserved | (level == 4 ? LargePage : 0) | (isLarge ? ((1UL << shift) - 1) & ~0x1FFFUL : 0);
             if ((entry & levelReserved) != 0)
             {

@@ -26,6 +26,9 @@ public sealed unsafe partial class SoftwareVcpu
     private const long Slice = 1 << 20;
 
     private ulong _retired;
+
+    // Parts of repeated string instructions done so far; they use up an instruction limit.
+    private ulong _repeated;
     private long _budgetAtEntry;
     private bool _isHalted, _mustRunAlone, _isShutDown;
     private PendingDelivery? _delivery;
@@ -40,7 +43,7 @@ public sealed unsafe partial class SoftwareVcpu
     public bool IsHalted => _isHalted;
 
     /// <summary>Executes the guest on the calling thread.</summary>
-    /// <param name="instructionLimit">Return after about this many instructions.</param>
+    /// <param name="instructionLimit">Return after about this many instructions; a repeated string instruction counts in parts of up to a page.</param>
     /// <param name="returnOnHalt">Return from HLT instead of sleeping.</param>
     public RunOutcome Run(ulong instructionLimit = ulong.MaxValue, bool returnOnHalt = false)
     {
@@ -48,13 +51,15 @@ public sealed unsafe partial class SoftwareVcpu
         Current = this;
         try
         {
-            return RunCore(instructionLimit > ulong.MaxValue - InstructionsRetired ? ulong.MaxValue : InstructionsRetired + instructionLimit, returnOnHalt);
+            return RunCore(instructionLimit > ulong.MaxValue - WorkDone ? ulong.MaxValue : WorkDone + instructionLimit, returnOnHalt);
         }
         finally
         {
             Current = outer;
         }
     }
+
+    private ulong WorkDone => InstructionsRetired + _repeated;
 
     private RunOutcome RunCore(ulong limit, bool returnOnHalt)
     {
@@ -78,17 +83,24 @@ public sealed unsafe partial class SoftwareVcpu
             TakeStartup();
             if (_isShutDown)
                 return RunOutcome.Shutdown;
-            if (InstructionsRetired >= limit)
+            if (WorkDone >= limit)
                 return RunOutcome.LimitReached;
             if (_mustClearBlocks)
                 ClearBlocks();
 
             EnterGuest();
+            if (_kicked)
+            {
+                // Whoever kicked may have been told already that this vCPU is outside.
+                LeaveGuest();
+                continue;
+            }
+
             bool isReady = IsInitialized && AcceptEvents();
             bool isExecuting = isReady && !_isHalted;
             bool isStep = isExecuting && IsSingleStepping;
             if (isExecuting)
-                Execute(limit - InstructionsRetired);
+                Execute(limit - WorkDone);
             LeaveGuest();
             StopReason stop = _c->Stop;
             HandleStop();
@@ -127,6 +139,8 @@ public sealed unsafe partial class SoftwareVcpu
 
         _retired += (ulong)(_budgetAtEntry - _c->Budget);
         _budgetAtEntry = _c->Budget = 0;
+        _repeated += (ulong)_c->Repeated;
+        _c->Repeated = 0;
     }
 
     private void ExecuteExclusive()

@@ -28,7 +28,7 @@ public sealed unsafe partial class SoftwareVcpu
 
         _isExclusive = false;
         _retired += (ulong)-_c->Budget;
-        _c->Budget = 0;
+        _c->Budget = _c->Repeated = 0;
         _c->Stop = StopReason.None;
         LeaveGuest();
         Current = outer;

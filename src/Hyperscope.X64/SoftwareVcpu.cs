@@ -19,6 +19,8 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
 
     internal SoftwareVcpu(ProcessorGroup group, VcpuIndex index, CpuModel model)
     {
+        if (!System.Runtime.Intrinsics.X86.Sse42.IsSupported)
+            throw new PlatformNotSupportedException("the software CPU computes vectors with the host's SSE4.2, which this host does not have");
         Group = group;
         Bus = group.Bus;
         Index = index;

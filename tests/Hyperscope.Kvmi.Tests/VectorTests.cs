@@ -85,7 +85,8 @@ public sealed class VectorTests
                 missing.Add($"row {id}");
         }
 
-        foreach (EventId id in Enum.GetValues<EventId>())
+        EventId[] core = [.. Enum.GetValues<EventId>().Where(id => (int)id < KvmiConstants.FirstExtensionId)];
+        foreach (EventId id in core)
         {
             if (!Vector.All.Values.Any(vector => vector.Kind == "event" && Message.EventHeaderIn(vector.Payload).Event == id))
                 missing.Add($"event {id}");
@@ -98,7 +99,7 @@ public sealed class VectorTests
 
         Assert.Empty(missing);
         Assert.Equal(KvmiConstants.MessageCount, Enum.GetValues<MessageId>().Length);
-        Assert.Equal(KvmiConstants.EventCount, Enum.GetValues<EventId>().Length);
+        Assert.Equal(KvmiConstants.EventCount, core.Length);
     }
 
     [Fact]

@@ -48,6 +48,8 @@ internal static class WireParts
         [EventId.Msr] = ("msr", typeof(MsrEvent)),
         [EventId.PageFault] = ("pf", typeof(PageFaultEvent)),
         [EventId.Singlestep] = ("singlestep", typeof(SinglestepEvent)),
+        [EventId.Cpuid] = ("cpuid", typeof(CpuidEvent)),
+        [EventId.CreateVcpu] = ("create", typeof(CreateVcpuEvent)),
     };
 
     public static IReadOnlyList<WirePart> Of(Vector vector)

@@ -287,6 +287,7 @@ public sealed unsafe class TestMachine : IDisposable
         foreach (SegmentIndex index in (SegmentIndex[])[SegmentIndex.Es, SegmentIndex.Ss, SegmentIndex.Ds, SegmentIndex.Fs, SegmentIndex.Gs])
             vcpu.SetSegment(index, data);
         vcpu.FlushTranslations();
+        vcpu.Start();
         vcpu.SetRegisters(new KvmRegs { Rip = isReal ? CodeAddress & 0xFFFF : CodeAddress, Rsp = StackTop, Rflags = 2 });
     }
 }

@@ -6,7 +6,10 @@ namespace Hyperscope.X64.Tests;
 /// <summary>Branches: the condition alone and joined with the compare in front of it, calls, returns, loops.</summary>
 public unsafe class BranchTests
 {
-    private static readonly ulong[] _values = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, ulong.MaxValue, 0x8000_0000_0000_0000];
+    private static readonly ulong[] _values =
+    [
+        0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, ulong.MaxValue, 0x8000_0000_0000_0000,
+    ];
 
     // cmp rbx/reg and test in every size, then jcc: SETcc, tested against the host, says what is right.
     [Theory]
@@ -32,7 +35,8 @@ public unsafe class BranchTests
             ulong program = Code + ((ulong)condition * 0x100);
 
             // mov rbp, rbp; compare; jcc +5; mov ecx, 1; out F4; mov ecx, 2; out F4
-            machine.Write(program, [0x48, 0x89, 0xED, .. compare, (byte)(0x70 + condition), 7, 0xB9, 1, 0, 0, 0, 0xE6, 0xF4, 0xB9, 2, 0, 0, 0, 0xE6, 0xF4]);
+            byte[] branch = [(byte)(0x70 + condition), 7, 0xB9, 1, 0, 0, 0, 0xE6, 0xF4, 0xB9, 2, 0, 0, 0, 0xE6, 0xF4];
+            machine.Write(program, [0x48, 0x89, 0xED, .. compare, .. branch]);
             machine.Write(0x2_0000, [0x0F, (byte)(0x90 + condition), 0xC1]); // setcc cl
             foreach (ulong left in _values)
             {
@@ -99,7 +103,7 @@ public unsafe class BranchTests
         KvmRegs before = machine.Registers;
         foreach (byte[] code in (byte[][])[[0xE8, 0, 0, 0, 0], [0xFF, 0xD0], [0xFF, 0x14, 0x25, 0, 0, 0x50, 0]])
         {
-            Assert.Equal(Vector.PageFault, machine.Step(code).Vector);
+            Assert.Equal(X64.Vector.PageFault, machine.Step(code).Vector);
             Assert.Equal(before, machine.Registers);
         }
     }

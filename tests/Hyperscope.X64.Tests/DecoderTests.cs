@@ -11,7 +11,8 @@ namespace Hyperscope.X64.Tests;
 /// <remarks>HYPERSCOPE_CASES sets the number of strings per mode (in hundreds), HYPERSCOPE_SEED the seed.</remarks>
 public class DecoderTests(ITestOutputHelper output)
 {
-    private static readonly int _cases = int.TryParse(Environment.GetEnvironmentVariable("HYPERSCOPE_CASES"), out int cases) ? cases * 100 : 100_000;
+    private static readonly int _cases = int.TryParse(Environment.GetEnvironmentVariable("HYPERSCOPE_CASES"), out int cases)
+        ? cases * 100 : 50_000;
     private static readonly int _seed = int.TryParse(Environment.GetEnvironmentVariable("HYPERSCOPE_SEED"), out int seed) ? seed : 20240607;
 
     [Theory]
@@ -110,12 +111,13 @@ public class DecoderTests(ITestOutputHelper output)
     }
 
     private static string Text(string kind, byte[] bytes, in Insn insn, in Instruction expected) =>
-        $"{kind} {insn.Row?.Name} {expected.Mnemonic}|{Convert.ToHexString(bytes)}: {insn.Row?.Name} length {insn.Length}, base {insn.Base} index {insn.Index} scale {insn.Scale} disp {insn.Displacement:x} imm {insn.Immediate:x} segment {insn.Segment}; Iced: {expected} length {expected.Length}";
+        $"{kind} {insn.Row?.Name} {expected.Mnemonic}|{Convert.ToHexString(bytes)}: {insn.Row?.Name} length {insn.Length}, base {insn.Base} "
+        + $"index {insn.Index} scale {insn.Scale} disp {insn.Displacement:x} imm {insn.Immediate:x} segment {insn.Segment}; "
+        + $"Iced: {expected} length {expected.Length}";
 
     /// <summary>Where this processor differs from Iced on purpose.</summary>
     private static bool IsExpected(in Insn insn, in Instruction expected, int bits)
     {
-        _ = bits;
         string name = insn.Row?.Name ?? "";
         return
             // Iced knows the instructions behind reserved NOP space (CET, MPX) and refuses some of their forms.
@@ -123,6 +125,15 @@ public class DecoderTests(ITestOutputHelper output)
 
             // Iced has TZCNT and LZCNT where this processor ignores the prefix; operands are the same.
             || (name is "bsf" or "bsr" && expected.Mnemonic is Mnemonic.Tzcnt or Mnemonic.Lzcnt)
+
+            // C4, C5 and 62 are VEX and EVEX prefixes in 64-bit code, and there is no AVX.
+            || (name is "lds" or "les" or "bound" && bits == 64)
+
+            // Segment, control and debug registers that do not exist are #UD when executed: InvalidOpcodeTests.
+            || (name == "mov" && insn.Row!.Has(Encoding.PlainReg) && expected.IsInvalid && insn.Opcode is 0x8C or 0x8E or (>= 0x20 and <= 0x23))
+
+            // Register forms of 0F 01 and 0F AE ignore prefixes here.
+            || (insn is { Map: 1, Opcode: 0x01 or 0xAE, IsMemory: false } && expected.IsInvalid)
 
             // XLAT's operand is implicit here.
             || name == "xlat"

@@ -61,7 +61,7 @@ public unsafe class LegacyTests
     {
         using var machine = new TestMachine(CpuMode.Bits32);
         machine.Registers = machine.Registers with { Rax = 57 };
-        Assert.Equal(new StepResult(StepKind.Fault, Vector.DivideError), machine.Step([0xD4, 0]));
+        Assert.Equal(new StepResult(StepKind.Fault, X64.Vector.DivideError), machine.Step([0xD4, 0]));
         Assert.Equal(StepKind.Completed, machine.Step([0xD4, 10]).Kind);
         Assert.Equal(0x0507UL, machine.Registers.Rax);
         Assert.Equal(StepKind.Completed, machine.Step([0xD5, 10]).Kind);
@@ -97,7 +97,7 @@ public unsafe class LegacyTests
         using var machine = new TestMachine(CpuMode.Bits32);
         machine.Write(0x40_0000, [5, 0, 0, 0, 10, 0, 0, 0]);
         machine.Registers = machine.Registers with { Rax = (uint)index, Rbx = 0x40_0000 };
-        StepResult expected = isInside ? new StepResult(StepKind.Completed) : new StepResult(StepKind.Fault, Vector.BoundRange);
+        StepResult expected = isInside ? new StepResult(StepKind.Completed) : new StepResult(StepKind.Fault, X64.Vector.BoundRange);
         Assert.Equal(expected, machine.Step([0x62, 0x03]));
     }
 
@@ -126,7 +126,7 @@ public unsafe class LegacyTests
     public void Legacy_opcodes_are_undefined_in_64_bit_code(int opcode)
     {
         using var machine = new TestMachine();
-        Assert.Equal(new StepResult(StepKind.Fault, Vector.InvalidOpcode), machine.Step([(byte)opcode, 0, 0, 0, 0, 0]));
+        Assert.Equal(new StepResult(StepKind.Fault, X64.Vector.InvalidOpcode), machine.Step([(byte)opcode, 0, 0, 0, 0, 0]));
     }
 
     [Fact]
@@ -144,8 +144,8 @@ public unsafe class LegacyTests
     {
         using var machine = new TestMachine(CpuMode.Bits16);
         machine.Registers = machine.Registers with { Rbx = 0xFFFF, Rbp = 0xFFFF };
-        Assert.Equal(Vector.GeneralProtection, machine.Step([0x8B, 0x07]).Vector); // mov ax, [bx]
-        Assert.Equal(Vector.StackFault, machine.Step([0x8B, 0x46, 0x00]).Vector); // mov ax, [bp+0]
+        Assert.Equal(X64.Vector.GeneralProtection, machine.Step([0x8B, 0x07]).Vector); // mov ax, [bx]
+        Assert.Equal(X64.Vector.StackFault, machine.Step([0x8B, 0x46, 0x00]).Vector); // mov ax, [bp+0]
     }
 
     [Fact]
@@ -183,7 +183,7 @@ public unsafe class LegacyTests
         machine.Vcpu.State->Ds.Type = 1;
         machine.Registers = machine.Registers with { Rbx = 0x40_0000 };
         Assert.Equal(StepKind.Completed, machine.Step([0x8B, 0x03]).Kind);
-        Assert.Equal(Vector.GeneralProtection, machine.Step([0x89, 0x03]).Vector);
+        Assert.Equal(X64.Vector.GeneralProtection, machine.Step([0x89, 0x03]).Vector);
     }
 
     [Theory]

@@ -81,7 +81,8 @@ public class LockTests
         }
 
         var outcomes = new RunOutcome[Processors];
-        Thread[] threads = [.. Enumerable.Range(0, Processors).Select(index => new Thread(() => outcomes[index] = machine.Group.Vcpus[index].Run()))];
+        Thread[] threads =
+            [.. Enumerable.Range(0, Processors).Select(index => new Thread(() => outcomes[index] = machine.Group.Vcpus[index].Run()) { IsBackground = true })];
         foreach (Thread thread in threads)
             thread.Start();
         foreach (Thread thread in threads)

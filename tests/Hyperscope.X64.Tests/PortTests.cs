@@ -1,5 +1,4 @@
 using Hyperscope.TestKit;
-using Hyperscope.Vm;
 
 namespace Hyperscope.X64.Tests;
 
@@ -54,7 +53,7 @@ public class PortTests
             result = machine.Step();
         }
         while (result.Kind == StepKind.Completed);
-        Assert.Equal(new StepResult(StepKind.Fault, Vector.PageFault, 2, 0x40_1000), result);
+        Assert.Equal(new StepResult(StepKind.Fault, X64.Vector.PageFault, 2, 0x40_1000), result);
         Assert.Equal((5UL, 0x40_1000UL, TestMachine.CodeAddress), (machine.Registers.Rcx, machine.Registers.Rdi, machine.Registers.Rip));
         Assert.Equal([1, 2, 3], machine.Read(0x40_0FFD, 3));
         Assert.Equal(3, machine.Bus.Log.Count);

@@ -21,6 +21,8 @@ internal sealed record RegistersRecord(
 
 internal sealed record StepRecord(int Vcpu, int Step, string Rip, string Bytes, string Instruction);
 
+internal sealed record SelftestRecord(string Id, string Area, string Claim, string Outcome, string Detail, double Milliseconds);
+
 internal sealed record VmInfoRecord(
     uint Version, bool Singlestep, int Vcpus, string MaxGfn, IReadOnlyDictionary<string, string> Commands,
     IReadOnlyDictionary<string, string> Events);
@@ -35,6 +37,7 @@ internal sealed record VmInfoRecord(
 [JsonSerializable(typeof(RegistersRecord))]
 [JsonSerializable(typeof(StepRecord))]
 [JsonSerializable(typeof(VmInfoRecord))]
+[JsonSerializable(typeof(SelftestRecord))]
 internal sealed partial class CliJson : JsonSerializerContext;
 
 internal static class JsonOutput

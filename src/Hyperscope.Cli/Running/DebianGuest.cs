@@ -8,6 +8,8 @@ internal static class DebianGuest
     /// <summary>Where the packages were unpacked; the root directory unless set.</summary>
     public const string RootVariable = "HYPERSCOPE_DEBIAN_ROOT";
 
+    private static readonly string[] BusyboxNames = ["bin/busybox", "usr/bin/busybox"];
+
     /// <summary>Finds the newest kernel and makes the initial RAM disk.</summary>
     /// <exception cref="CliException">A package is missing.</exception>
     public static (FileInfo Kernel, ReadOnlyMemory<byte> Initrd) Find()
@@ -19,7 +21,7 @@ internal static class DebianGuest
                 .OrderByDescending(static name => name.Contains("cloud", StringComparison.Ordinal)).ThenByDescending(static name => name, StringComparer.Ordinal)
                 .FirstOrDefault()
             : null;
-        string? busybox = new[] { "bin/busybox", "usr/bin/busybox" }.Select(name => Path.Combine(root, name)).FirstOrDefault(File.Exists);
+        string? busybox = BusyboxNames.Select(name => Path.Combine(root, name)).FirstOrDefault(File.Exists);
         if (kernel is null || busybox is null)
         {
             throw new CliException($"no Debian kernel or busybox below {root}; try: apt-get install linux-image-cloud-amd64 busybox-static "

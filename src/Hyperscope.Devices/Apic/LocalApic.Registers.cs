@@ -146,11 +146,14 @@ public sealed partial class LocalApic
         or RemoteRead or LogicalDestination or DestinationFormat or SpuriousVector or (>= InService and <= ErrorStatus)
         or CommandLow or CommandHigh or (>= LocalTimer and <= CurrentCount) or DivideConfiguration;
 
+    // Delivery status and remote IRR are read-only: written by Linux when it switches off, and ignored.
+    private const uint LocalVectorStatus = 1 << 12 | 1 << 14;
+
     private static uint X2WritableBits(int register) => register switch
     {
         TaskPriority => 0xff,
         SpuriousVector => 0x1ff,
-        >= LocalTimer and <= Error => LocalVectorBits(register),
+        >= LocalTimer and <= Error => LocalVectorBits(register) | LocalVectorStatus,
         InitialCount => uint.MaxValue,
         DivideConfiguration => 0xb,
         SelfIpi => 0xff,

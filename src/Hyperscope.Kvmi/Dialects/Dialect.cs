@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace Hyperscope.Kvmi;
 
 /// <summary>What one family of peers puts on the wire, seen from the core messages, whose ids and layouts are those of v9.</summary>
@@ -12,11 +14,33 @@ public abstract class Dialect
     /// <summary>The ninth revision of the patch series: the reference.</summary>
     public static Dialect V9 { get; } = new V9Dialect();
 
+    /// <summary>What the existing C and Rust tools speak.</summary>
+    public static Dialect Libkvmi { get; } = new LibkvmiDialect();
+
+    /// <summary>Whatever the peer's first message says it is, see <see cref="Settle"/>.</summary>
+    public static Dialect Auto { get; } = new AutoDialect();
+
+    /// <summary>Finds a dialect by <see cref="Name"/>: <c>auto</c>, <c>v9</c> or <c>libkvmi</c>.</summary>
+    public static bool TryParse(string? name, [NotNullWhen(true)] out Dialect? dialect)
+    {
+        dialect = name switch
+        {
+            "auto" => Auto,
+            "v9" => V9,
+            "libkvmi" => Libkvmi,
+            _ => null,
+        };
+        return dialect is not null;
+    }
+
     /// <summary>A short name for options and logs.</summary>
     public abstract string Name { get; }
 
     /// <summary>Ids and layouts are the core's own.</summary>
     public virtual bool IsCore => false;
+
+    /// <summary>The dialect is known; false: <see cref="Settle"/> must see the first message before anything is translated.</summary>
+    public virtual bool IsSettled => true;
 
     /// <summary>Wire id of an event message.</summary>
     public abstract ushort EventMessageId { get; }
@@ -36,15 +60,29 @@ public abstract class Dialect
     /// <summary>Finds the wire id of an event; false if this dialect has no such event.</summary>
     public abstract bool TryGetWireId(EventId id, out ushort wireId);
 
-    /// <summary>Rewrites a command's payload from the wire's layout to the core's.</summary>
+    /// <summary>The dialect of a peer whose first message is this one.</summary>
+    public virtual Dialect Settle(ushort wireId, int payloadSize) => this;
+
+    /// <summary>What a command gets that <see cref="TryGetMessage"/> does not find.</summary>
+    public virtual KvmError RefusalOf(ushort wireId) => KvmError.UnknownCommand;
+
+    /// <summary>Reads a message that switches replies off or on; false: it is something else. Only with <see cref="HasReplyControl"/>.</summary>
+    public virtual bool TryReadReplyControl(ushort wireId, ReadOnlySpan<byte> payload, out ReplyControl control)
+    {
+        control = default;
+        return false;
+    }
+
+    /// <summary>Rewrites a command's or event reply's payload from the wire's layout to the core's.</summary>
     /// <returns>Bytes written to <paramref name="core"/>, or -1 if the payload has no counterpart.</returns>
     public abstract int CommandToCore(MessageId id, ReadOnlySpan<byte> wire, Span<byte> core);
 
-    /// <summary>Rewrites a success reply's data, behind the error block, from the core's layout to the wire's.</summary>
+    /// <summary>Rewrites a success reply's data, behind the error block, from the core's layout to the wire's. Both may be the same
+    /// memory.</summary>
     /// <returns>Bytes written to <paramref name="wire"/>.</returns>
     public abstract int ReplyToWire(MessageId id, ReadOnlySpan<byte> core, Span<byte> wire);
 
-    /// <summary>Rewrites an event's payload from the core's layout to the wire's.</summary>
+    /// <summary>Rewrites an event's payload from the core's layout to the wire's. Both may be the same memory.</summary>
     /// <returns>Bytes written to <paramref name="wire"/>.</returns>
     public abstract int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire);
 
@@ -66,9 +104,31 @@ public abstract class Dialect
     /// <summary>A page fault's reply may bring the data that the access shall see.</summary>
     public virtual bool HasPageFaultReplyData => false;
 
+    /// <summary>What restricting a frame gets where there is no memory.</summary>
+    public virtual KvmError MissingFrame => KvmError.InvalidArgument;
+
+    /// <summary>MSR 0 can be read, as 0, although the CPU has no such MSR: a miscompiled tool asks for it nine times.</summary>
+    public virtual bool HasMsrZero => false;
+
+    /// <summary>A requested pause is reported before any other event of that vCPU, and before the guest executes anything more. Without it
+    /// the event comes at the next entry.</summary>
+    public virtual bool PausesComeFirst => false;
+
+    /// <summary>A vCPU that was never started cannot be paused.</summary>
+    public virtual bool PausesOnlyStartedVcpus => false;
+
     /// <summary>Switching on an event that is on, or off one that is off, succeeds.</summary>
     public virtual bool ToleratesRepeatedSwitching => false;
 
     /// <inheritdoc/>
     public override string ToString() => Name;
+}
+
+/// <summary>A message that switches command replies off or on (C name KVMI_CONTROL_CMD_RESPONSE).</summary>
+/// <param name="Enable">Replies are on from the next message on.</param>
+/// <param name="Now">The setting counts for this message already.</param>
+public readonly record struct ReplyControl(bool Enable, bool Now)
+{
+    /// <summary>This message is answered, given whether replies were off when it came.</summary>
+    public bool IsAnswered(bool wereOff) => Now ? Enable : !Enable || !wereOff;
 }

@@ -8,11 +8,12 @@ namespace Hyperscope.Machine.Control;
 /// tool, trying again while there is none.</remarks>
 public sealed class IntrospectionHost : IAsyncDisposable
 {
-    /// <summary>How long to wait before the next attempt to reach a tool that is not there: tools give up after 9 seconds.</summary>
+    /// <summary>How long to wait before the next attempt to reach a tool that is not there or has gone: tools give up after 9 seconds.</summary>
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(250);
 
     private readonly Introspector _introspector;
     private readonly HookOptions _options;
+    private readonly HandshakeOptions? _handshake;
     private readonly Endpoint _endpoint;
     private readonly SocketListener? _listener;
     private readonly EventFd _cancel = new();
@@ -25,11 +26,13 @@ public sealed class IntrospectionHost : IAsyncDisposable
     /// <param name="endpoint">Where.</param>
     /// <param name="listen">Listen there; false: connect to a tool that listens there.</param>
     /// <param name="options">How each connection is treated.</param>
+    /// <param name="handshake">Greet each tool first, as existing C tools expect; null: start with the protocol itself.</param>
     /// <exception cref="LinuxException">Listening is not possible there.</exception>
-    public IntrospectionHost(Introspector introspector, Endpoint endpoint, bool listen, HookOptions options)
+    public IntrospectionHost(Introspector introspector, Endpoint endpoint, bool listen, HookOptions options, HandshakeOptions? handshake = null)
     {
         _introspector = introspector;
         _options = options;
+        _handshake = handshake;
         _endpoint = endpoint;
         _listener = listen ? SocketListener.Listen(endpoint) : null;
         introspector.Disconnected += OnDisconnected;
@@ -77,15 +80,17 @@ public sealed class IntrospectionHost : IAsyncDisposable
                 StreamSocket? socket = NextTool();
                 if (socket is null)
                     continue;
-                if (!Attach(socket))
+                if (!IsWelcome(socket) || !Attach(socket))
                 {
                     socket.Dispose();
+                    WaitBeforeRetry();
                     continue;
                 }
 
                 while (_introspector.Session is { IsClosed: false })
                     _changed.Wait(_stop.Token);
                 _introspector.Unhook();
+                WaitBeforeRetry();
             }
         }
         catch (OperationCanceledException)
@@ -107,9 +112,19 @@ public sealed class IntrospectionHost : IAsyncDisposable
         catch (LinuxException)
         {
             // No such file, connection refused, queue full: the tool is not there yet.
-            _ = _stop.Token.WaitHandle.WaitOne(RetryDelay);
+            WaitBeforeRetry();
             return null;
         }
+    }
+
+    private bool IsWelcome(StreamSocket socket) =>
+        _handshake is null || _introspector.Greet(socket, _handshake, _options.ToolName, _cancel);
+
+    /// <summary>Another process's socket tells nobody when it is ready. A listener needs no wait.</summary>
+    private void WaitBeforeRetry()
+    {
+        if (_listener is null)
+            _ = _stop.Token.WaitHandle.WaitOne(RetryDelay);
     }
 
     /// <summary>Hooks, waiting for vCPUs that still owe their clean-up. False: the socket is no good.</summary>

@@ -61,6 +61,9 @@ internal unsafe struct CpuState
     /// <summary>1 while an interrupt waits for IF; instructions that set IF then leave the chain.</summary>
     public int InterruptWaiting;
 
+    /// <summary>Parts of repeated string instructions done in this slice: each counts against the budget, none as an instruction retired.</summary>
+    public long Repeated;
+
     public ulong Cr0, Cr2, Cr3, Cr4, Cr8, Efer, Xcr0;
     public ulong Star, Lstar, Cstar, Sfmask, KernelGsBase, TscAux, SysenterCs, SysenterEsp, SysenterEip, Pat, MiscEnable;
     public fixed ulong Dr[8];

@@ -183,12 +183,25 @@ internal static class FloatMath
             bool isUnmasked = isTiny && !f.IsMasked(FloatFlags.Underflow);
             if (isUnmasked)
                 f.Flags |= FloatFlags.Underflow;
-            if (isUnmasked && f.WrapsExponent && x.Exponent + ExponentWrap >= smallest)
+            if (isUnmasked && f.WrapsExponent)
             {
                 x.Exponent += ExponentWrap;
+                if (x.Exponent < smallest)
+                {
+                    f.Flags |= FloatFlags.Inexact;
+                    return Unpacked.Zero(x.Sign); // FSCALE can go further than the wrap brings back
+                }
+
                 isTiny = false;
             }
-            else if (isTiny && f.FlushToZero && !isUnmasked)
+            else if (isUnmasked)
+            {
+                // Nothing is stored; inexact is judged as if the exponent had no bounds.
+                if (Cut(ref f, ref x, precision))
+                    f.Flags |= FloatFlags.Inexact;
+                return x;
+            }
+            else if (isTiny && f.FlushToZero)
             {
                 f.Flags |= FloatFlags.Underflow | FloatFlags.Inexact;
                 return Unpacked.Zero(x.Sign);
@@ -232,11 +245,16 @@ internal static class FloatMath
     private static Unpacked Overflow(ref FloatContext f, Unpacked x, int precision, int largest)
     {
         f.Flags |= FloatFlags.Overflow;
-        if (!f.IsMasked(FloatFlags.Overflow) && (!f.WrapsExponent || x.Exponent - ExponentWrap <= largest))
+        if (!f.IsMasked(FloatFlags.Overflow))
         {
-            if (f.WrapsExponent)
-                x.Exponent -= ExponentWrap;
-            return x;
+            if (!f.WrapsExponent)
+                return x;
+            x.Exponent -= ExponentWrap;
+            if (x.Exponent <= largest)
+                return x;
+            f.Flags |= FloatFlags.Inexact;
+            f.RoundedUp = true;
+            return Unpacked.Infinity(x.Sign); // FSCALE again
         }
 
         f.Flags |= FloatFlags.Inexact;

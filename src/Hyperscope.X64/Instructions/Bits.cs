@@ -17,8 +17,10 @@ internal static unsafe class Bits
 
         // Without BMI1 and LZCNT a F3 prefix in front of BSF and BSR is ignored.
         const ulong Undefined = Rflags.Arithmetic & ~Rflags.Zf;
-        map.Add(0x0FBC, new OpcodeRow("bsf", Encoding.RegD | Encoding.RmS, Sources.Rm<ScanForward>) { Writes = Rflags.Arithmetic, Undefined = Undefined });
-        map.Add(0x0FBD, new OpcodeRow("bsr", Encoding.RegD | Encoding.RmS, Sources.Rm<ScanReverse>) { Writes = Rflags.Arithmetic, Undefined = Undefined });
+        map.Add(0x0FBC, new OpcodeRow("bsf", Encoding.RegD | Encoding.RmS, Sources.Rm<ScanForward>)
+        { Writes = Rflags.Arithmetic, Undefined = Undefined });
+        map.Add(0x0FBD, new OpcodeRow("bsr", Encoding.RegD | Encoding.RmS, Sources.Rm<ScanReverse>)
+        { Writes = Rflags.Arithmetic, Undefined = Undefined });
         map.Add(0xF3, 0x0FB8, new OpcodeRow("popcnt", Encoding.RegD | Encoding.RmS, Sources.Rm<PopulationCount>)
         { Writes = Rflags.Arithmetic, Feature = "POPCNT" });
     }

@@ -14,8 +14,10 @@ internal static unsafe class ByteOrder
     {
         foreach (int prefix in (int[])[0, 0x66])
         {
-            map.Add(prefix, 0x0F38F0, new OpcodeRow("movbe", Encoding.RegD, Handlers.Sized<Load>) { Flags = RowFlags.MemoryOnly, Feature = "MOVBE" });
-            map.Add(prefix, 0x0F38F1, new OpcodeRow("movbe", Encoding.RegS, Handlers.Sized<Store>) { Flags = RowFlags.MemoryOnly, Feature = "MOVBE" });
+            map.Add(prefix, 0x0F38F0, new OpcodeRow("movbe", Encoding.RegD, Handlers.Sized<Load>)
+            { Flags = RowFlags.MemoryOnly, Feature = "MOVBE" });
+            map.Add(prefix, 0x0F38F1, new OpcodeRow("movbe", Encoding.RegS, Handlers.Sized<Store>)
+            { Flags = RowFlags.MemoryOnly, Feature = "MOVBE" });
         }
 
         map.Add(0xF2, 0x0F38F0, new OpcodeRow("crc32", Encoding.RegD | Encoding.RmS | Encoding.ByteSource | Encoding.Dword, static (in insn) =>

@@ -12,15 +12,18 @@ internal static unsafe class MmxMoves
     {
         MmxHandlers.Add<VectorMoves.Copy>(map, 0x0F6F, "movq", "mmx");
         map.Add(0, 0x0F7F, new OpcodeRow("movq", Encoding.RmD | Encoding.RegS | Encoding.MmxReg | Encoding.MmxRm, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<Store<ulong>>(insn) : MmxHandlers.Select<VectorMoves.Copy, ulong>(insn)) { Feature = "mmx" });
+            insn.IsMemory ? Handlers.Addressed<Store<ulong>>(insn) : MmxHandlers.Select<VectorMoves.Copy, ulong>(insn))
+        { Feature = "mmx" });
         map.Add(0, 0x0F6E, new OpcodeRow("movd", Encoding.RegD | Encoding.RmS | Encoding.MmxReg | Encoding.Dword, static (in insn) =>
             insn.IsMemory
                 ? insn.OperandSize == 8 ? MmxHandlers.Select<VectorMoves.Copy, ulong>(insn) : MmxHandlers.Select<VectorMoves.Copy, uint>(insn)
-                : insn.OperandSize == 8 ? Handlers.Plain<FromGeneral<ulong>>(insn) : Handlers.Plain<FromGeneral<uint>>(insn)) { Feature = "mmx" });
+                : insn.OperandSize == 8 ? Handlers.Plain<FromGeneral<ulong>>(insn) : Handlers.Plain<FromGeneral<uint>>(insn))
+        { Feature = "mmx" });
         map.Add(0, 0x0F7E, new OpcodeRow("movd", Encoding.RmD | Encoding.RegS | Encoding.MmxReg | Encoding.Dword, static (in insn) =>
             insn.IsMemory
                 ? insn.OperandSize == 8 ? Handlers.Addressed<Store<ulong>>(insn) : Handlers.Addressed<Store<uint>>(insn)
-                : insn.OperandSize == 8 ? Handlers.Plain<ToGeneral<ulong>>(insn) : Handlers.Plain<ToGeneral<uint>>(insn)) { Feature = "mmx" });
+                : insn.OperandSize == 8 ? Handlers.Plain<ToGeneral<ulong>>(insn) : Handlers.Plain<ToGeneral<uint>>(insn))
+        { Feature = "mmx" });
         map.Add(0, 0x0FE7, new OpcodeRow("movntq", Encoding.RmD | Encoding.RegS | Encoding.MmxReg, Handlers.Addressed<Store<ulong>>)
         { Feature = "sse", Flags = RowFlags.MemoryOnly });
         map.Add(0, 0x0FF7, new OpcodeRow("maskmovq", MmxHandlers.MmMm, Handlers.Plain<MaskedStore>) { Feature = "sse", Flags = RowFlags.RegisterOnly });

@@ -25,8 +25,10 @@ internal static unsafe class Multiplication
     private static void Add<TReader>(OpcodeMap map, int reg, string name, ulong undefined)
         where TReader : struct, IReader
     {
-        map.AddGroup(0xF6, reg, new OpcodeRow(name, Encoding.RmD | Encoding.Byte, Sources.Rm<TReader>) { Writes = Rflags.Arithmetic, Undefined = undefined });
-        map.AddGroup(0xF7, reg, new OpcodeRow(name, Encoding.RmD, Sources.Rm<TReader>) { Writes = Rflags.Arithmetic, Undefined = undefined });
+        map.AddGroup(0xF6, reg, new OpcodeRow(name, Encoding.RmD | Encoding.Byte, Sources.Rm<TReader>)
+        { Writes = Rflags.Arithmetic, Undefined = undefined });
+        map.AddGroup(0xF7, reg, new OpcodeRow(name, Encoding.RmD, Sources.Rm<TReader>)
+        { Writes = Rflags.Arithmetic, Undefined = undefined });
     }
 
     private static OpcodeRow Truncating<TReader>(Encoding immediate)

@@ -58,9 +58,9 @@ internal static unsafe class Strings
         SetAddress(c, o, register, (c->SystemFlags & Rflags.Df) == 0 ? c->R[register] + distance : c->R[register] - distance);
     }
 
-    /// <summary>True, with the instruction stopped to be resumed, if the run loop is to look around.</summary>
+    /// <summary>True, with the instruction stopped to be resumed, if the run loop is to look around: it was asked to, or the budget is used up.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool MustPause(CpuState* c, Op* o) => c->Attention < 0 && !c->StopAt(o, StopReason.None);
+    public static bool MustPause(CpuState* c, Op* o) => (c->Attention | (c->Budget - ++c->Repeated)) < 0 && !c->StopAt(o, StopReason.None);
 
     /// <summary>The linear address of the element at rsi.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

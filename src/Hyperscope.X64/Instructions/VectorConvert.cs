@@ -461,7 +461,8 @@ internal static unsafe class VectorConvert
     private static void AddFromMmx<TFormat>(OpcodeMap map, int prefix, string name, string feature)
         where TFormat : struct, IFloatFormat =>
         map.Add(prefix, 0x0F2A, new OpcodeRow(name, Encoding.RegD | Encoding.RmS | Encoding.VectorReg | Encoding.MmxRm, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<PairMemory<TFormat>>(insn) : Handlers.Plain<PairRegister<TFormat>>(insn)) { Feature = feature });
+            insn.IsMemory ? Handlers.Addressed<PairMemory<TFormat>>(insn) : Handlers.Plain<PairRegister<TFormat>>(insn))
+        { Feature = feature });
 
     private static bool StorePair<TFormat>(CpuState* c, Op* o, ulong pair)
         where TFormat : struct, IFloatFormat

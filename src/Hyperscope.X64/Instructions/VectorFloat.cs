@@ -259,7 +259,7 @@ internal static unsafe class VectorFloat
             if (a.IsNaN || b.IsNaN)
             {
                 f.Flags |= FloatFlags.Invalid;
-                return b.IsNaN ? second : FloatFormat.Pack<TFormat>(FloatMath.Round(ref f, b, TFormat.Precision, TFormat.Largest));
+                return b.Class == FloatClass.Zero ? FloatFormat.Pack<TFormat>(b) : second;
             }
 
             if (a.IsDenormal || b.IsDenormal)
@@ -466,16 +466,32 @@ internal static unsafe class VectorFloat
                     ref f, TFormat.Load(first + (lane * TFormat.Size)), TFormat.Load(second + (lane * TFormat.Size)));
             }
 
-            if ((f.Flags & ~f.Masks) != 0)
-                return FloatLanes.Commit(c, o, f);
-            ulong sum = FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[0], terms[1]);
+            // Each stage reports by itself: products, pairs, the sum of the pairs.
+            if (!NextStage(c, o, ref f))
+                return false;
+            ulong sum = lanes == 4
+                ? FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[1], terms[0]) // of two NaNs the processor takes the upper
+                : FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[0], terms[1]);
             if (lanes == 4)
-                sum = FloatLanes.Arithmetic<Sum, TFormat>(ref f, sum, FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[2], terms[3]));
-            if (!FloatLanes.Commit(c, o, f))
+            {
+                ulong other = FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[3], terms[2]);
+                if (!NextStage(c, o, ref f))
+                    return false;
+                sum = FloatLanes.Arithmetic<Sum, TFormat>(ref f, sum, other);
+            }
+
+            if (!NextStage(c, o, ref f))
                 return false;
             for (int lane = 0; lane < lanes; lane++)
                 TFormat.Store((byte*)c + o->D + (lane * TFormat.Size), (immediate >> lane & 1) != 0 ? sum : 0);
             return true;
+        }
+
+        private static bool NextStage(CpuState* c, Op* o, ref FloatContext f)
+        {
+            bool ok = FloatLanes.Commit(c, o, f);
+            f.Flags = 0;
+            return ok;
         }
     }
 }

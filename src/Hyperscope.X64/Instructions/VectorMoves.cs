@@ -28,19 +28,25 @@ internal static unsafe class VectorMoves
 
         // A scalar load clears the rest of the register; a move between registers keeps it.
         map.Add(0xF3, 0x0F10, new OpcodeRow("movss", VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? VectorHandlers.Sourced<Copy, uint>(insn) : VectorHandlers.Packed<MergeLow32>(insn)) { Feature = "sse" });
+            insn.IsMemory ? VectorHandlers.Sourced<Copy, uint>(insn) : VectorHandlers.Packed<MergeLow32>(insn))
+        { Feature = "sse" });
         map.Add(0xF2, 0x0F10, new OpcodeRow("movsd", VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? VectorHandlers.Sourced<Copy, ulong>(insn) : VectorHandlers.Packed<MergeLow64>(insn)) { Feature = "sse2" });
+            insn.IsMemory ? VectorHandlers.Sourced<Copy, ulong>(insn) : VectorHandlers.Packed<MergeLow64>(insn))
+        { Feature = "sse2" });
         map.Add(0xF3, 0x0F11, new OpcodeRow("movss", VectorHandlers.XmmStore, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<StoreLow32>(insn) : VectorHandlers.Packed<MergeLow32>(insn)) { Feature = "sse" });
+            insn.IsMemory ? Handlers.Addressed<StoreLow32>(insn) : VectorHandlers.Packed<MergeLow32>(insn))
+        { Feature = "sse" });
         map.Add(0xF2, 0x0F11, new OpcodeRow("movsd", VectorHandlers.XmmStore, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<StoreLow64>(insn) : VectorHandlers.Packed<MergeLow64>(insn)) { Feature = "sse2" });
+            insn.IsMemory ? Handlers.Addressed<StoreLow64>(insn) : VectorHandlers.Packed<MergeLow64>(insn))
+        { Feature = "sse2" });
 
         map.Add(0x00, 0x0F12, new OpcodeRow("movlps", VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? VectorHandlers.Sourced<MergeLow64, ulong>(insn) : VectorHandlers.Packed<HighToLow>(insn)) { Feature = "sse" });
+            insn.IsMemory ? VectorHandlers.Sourced<MergeLow64, ulong>(insn) : VectorHandlers.Packed<HighToLow>(insn))
+        { Feature = "sse" });
         Load<MergeLow64, ulong>(map, 0x66, 0x0F12, "movlpd", "sse2", MemoryForm);
         map.Add(0x00, 0x0F16, new OpcodeRow("movhps", VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? VectorHandlers.Sourced<LowToHigh, ulong>(insn) : VectorHandlers.Packed<LowToHigh>(insn)) { Feature = "sse" });
+            insn.IsMemory ? VectorHandlers.Sourced<LowToHigh, ulong>(insn) : VectorHandlers.Packed<LowToHigh>(insn))
+        { Feature = "sse" });
         Load<LowToHigh, ulong>(map, 0x66, 0x0F16, "movhpd", "sse2", MemoryForm);
         Store<StoreLow64>(map, 0x00, 0x0F13, "movlps", "sse");
         Store<StoreLow64>(map, 0x66, 0x0F13, "movlpd", "sse2");
@@ -52,19 +58,27 @@ internal static unsafe class VectorMoves
 
         Load<LowQuadword, ulong>(map, 0xF3, 0x0F7E, "movq", "sse2");
         map.Add(0x66, 0x0FD6, new OpcodeRow("movq", VectorHandlers.XmmStore, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<StoreLow64>(insn) : VectorHandlers.Packed<LowQuadword>(insn)) { Feature = "sse2" });
+            insn.IsMemory ? Handlers.Addressed<StoreLow64>(insn) : VectorHandlers.Packed<LowQuadword>(insn))
+        { Feature = "sse2" });
         map.Add(0x66, 0x0F6E, new OpcodeRow("movd", Encoding.RegD | Encoding.RmS | Encoding.VectorReg | Encoding.Dword, static (in insn) =>
             insn.IsMemory ? insn.OperandSize == 8 ? VectorHandlers.Sourced<Copy, ulong>(insn) : VectorHandlers.Sourced<Copy, uint>(insn)
-            : insn.OperandSize == 8 ? Handlers.Plain<FromGeneral<ulong>>(insn) : Handlers.Plain<FromGeneral<uint>>(insn)) { Feature = "sse2" });
+            : insn.OperandSize == 8 ? Handlers.Plain<FromGeneral<ulong>>(insn) : Handlers.Plain<FromGeneral<uint>>(insn))
+        { Feature = "sse2" });
         map.Add(0x66, 0x0F7E, new OpcodeRow("movd", Encoding.RmD | Encoding.RegS | Encoding.VectorReg | Encoding.Dword, static (in insn) =>
             insn.IsMemory ? insn.OperandSize == 8 ? Handlers.Addressed<StoreLow64>(insn) : Handlers.Addressed<StoreLow32>(insn)
-            : insn.OperandSize == 8 ? Handlers.Plain<ToGeneral<ulong>>(insn) : Handlers.Plain<ToGeneral<uint>>(insn)) { Feature = "sse2" });
+            : insn.OperandSize == 8 ? Handlers.Plain<ToGeneral<ulong>>(insn) : Handlers.Plain<ToGeneral<uint>>(insn))
+        { Feature = "sse2" });
+
+        // A store of a general register: none of the vector checks apply.
+        map.Add(0, 0x0FC3, new OpcodeRow("movnti", Encoding.RmD | Encoding.RegS | Encoding.Dword, Handlers.Sized<StoreGeneral>)
+        { Feature = "sse2", Flags = MemoryForm });
 
         Mask<SingleSigns>(map, 0x00, 0x0F50, "movmskps", "sse");
         Mask<DoubleSigns>(map, 0x66, 0x0F50, "movmskpd", "sse2");
         Mask<ByteSigns>(map, 0x66, 0x0FD7, "pmovmskb", "sse2");
         map.Add(0x66, 0x0FF7, new OpcodeRow("maskmovdqu", Encoding.RegD | Encoding.RmS | Encoding.VectorReg | Encoding.VectorRm,
-            Handlers.Plain<MaskedStore>) { Feature = "sse2", Flags = RegisterForm });
+            Handlers.Plain<MaskedStore>)
+        { Feature = "sse2", Flags = RegisterForm });
     }
 
     private static void AddWhole(OpcodeMap map, int prefix, int load, int store, string name, string feature, bool aligned)
@@ -167,6 +181,13 @@ internal static unsafe class VectorMoves
         public static bool Run<TAddressing>(CpuState* c, Op* o)
             where TAddressing : struct, IAddressing =>
             VectorUnit.IsBlocked(c) ? VectorUnit.RaiseBlocked(c, o) : Mem.Write<ulong, TAddressing>(c, o, Handlers.Get<ulong>(c, o->S + 8));
+    }
+
+    private readonly struct StoreGeneral : ISized
+    {
+        public static bool Run<T, TAddressing>(CpuState* c, Op* o)
+            where T : unmanaged, System.Numerics.IBinaryInteger<T>
+            where TAddressing : struct, IAddressing => Mem.Write<T, TAddressing>(c, o, Handlers.Get<T>(c, o->S));
     }
 
     private readonly struct FromGeneral<T> : IPlain

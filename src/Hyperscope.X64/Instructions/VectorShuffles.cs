@@ -68,20 +68,26 @@ internal static unsafe class VectorShuffles
         AddInsert<ushort>(map, 0x66, 0x0FC4, "pinsrw", "sse2");
         AddInsert<byte>(map, 0x66, 0x0F3A20, "pinsrb", "sse4.1");
         map.Add(0x66, 0x0F3A22, new OpcodeRow("pinsrd", Encoding.RegD | Encoding.RmS | Encoding.VectorReg | Encoding.Dword | Immediate, static (in insn) =>
-            insn.OperandSize == 8 ? Insertion<ulong>(insn) : Insertion<uint>(insn)) { Feature = "sse4.1" });
+            insn.OperandSize == 8 ? Insertion<ulong>(insn) : Insertion<uint>(insn))
+        { Feature = "sse4.1" });
         map.Add(0, 0x0FC4, new OpcodeRow("pinsrw", Encoding.RegD | Encoding.RmS | Encoding.MmxReg | Encoding.Dword | Immediate, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<MmxInsertMemory>(insn) : Handlers.Plain<MmxInsert>(insn)) { Feature = "sse" });
+            insn.IsMemory ? Handlers.Addressed<MmxInsertMemory>(insn) : Handlers.Plain<MmxInsert>(insn))
+        { Feature = "sse" });
         map.Add(0x66, 0x0FC5, new OpcodeRow("pextrw", Encoding.RegD | Encoding.RmS | Encoding.VectorRm | Encoding.Dword | Immediate,
-            Handlers.Plain<Extract<ushort>>) { Feature = "sse2", Flags = RowFlags.RegisterOnly });
+            Handlers.Plain<Extract<ushort>>)
+        { Feature = "sse2", Flags = RowFlags.RegisterOnly });
         AddExtract<byte>(map, 0x0F3A14, "pextrb");
         AddExtract<ushort>(map, 0x0F3A15, "pextrw");
         map.Add(0x66, 0x0F3A16, new OpcodeRow("pextrd", Encoding.RmD | Encoding.RegS | Encoding.VectorReg | Encoding.Dword | Immediate, static (in insn) =>
-            insn.OperandSize == 8 ? Extraction<ulong>(insn) : Extraction<uint>(insn)) { Feature = "sse4.1" });
+            insn.OperandSize == 8 ? Extraction<ulong>(insn) : Extraction<uint>(insn))
+        { Feature = "sse4.1" });
         AddExtract<uint>(map, 0x0F3A17, "extractps");
         map.Add(0x66, 0x0F3A21, new OpcodeRow("insertps", VectorHandlers.XmmXmm | Immediate, static (in insn) =>
-            insn.IsMemory ? VectorHandlers.Sourced<InsertSingleFromMemory, uint>(insn) : VectorHandlers.Packed<InsertSingle>(insn)) { Feature = "sse4.1" });
+            insn.IsMemory ? VectorHandlers.Sourced<InsertSingleFromMemory, uint>(insn) : VectorHandlers.Packed<InsertSingle>(insn))
+        { Feature = "sse4.1" });
         map.Add(0x66, 0x0F3817, new OpcodeRow("ptest", VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<TestMemory>(insn) : Handlers.Plain<Test>(insn)) { Feature = "sse4.1", Writes = Rflags.Arithmetic });
+            insn.IsMemory ? Handlers.Addressed<TestMemory>(insn) : Handlers.Plain<Test>(insn))
+        { Feature = "sse4.1", Writes = Rflags.Arithmetic });
     }
 
     private static void AddLogic<TOp>(OpcodeMap map, int opcode, string name)
@@ -110,7 +116,8 @@ internal static unsafe class VectorShuffles
     private static void AddVariableBlend<TSigns>(OpcodeMap map, int opcode, string name)
         where TSigns : struct, ISigns =>
         map.Add(0x66, opcode, new OpcodeRow(name, VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<BlendMemory<TSigns>>(insn) : Handlers.Plain<Blend<TSigns>>(insn)) { Feature = "sse4.1" });
+            insn.IsMemory ? Handlers.Addressed<BlendMemory<TSigns>>(insn) : Handlers.Plain<Blend<TSigns>>(insn))
+        { Feature = "sse4.1" });
 
     private static void AddInsert<T>(OpcodeMap map, int prefix, int opcode, string name, string feature)
         where T : unmanaged, IBinaryInteger<T> =>

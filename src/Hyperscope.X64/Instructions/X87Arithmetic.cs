@@ -426,7 +426,7 @@ internal static unsafe class X87Arithmetic
             {
                 if (a.IsDenormal)
                     f.Flags |= FloatFlags.Denormal;
-                if (a.Class == FloatClass.Normal && a.Exponent < 63)
+                if (a.Class == FloatClass.Normal && a.Exponent < 63 && X87Unit.Proceeds(f))
                 {
                     ulong whole = FloatMath.ToInteger(a, f.Rounding, out bool isInexact, out _, out f.RoundedUp);
                     if (isInexact)

@@ -256,14 +256,18 @@ internal static unsafe class X87Functions
         }
     }
 
-    // y times a logarithm; exact logarithms (powers of two) give exact products.
-    private static Unpacked Product(in Unpacked y, Wide logarithm)
+    // y times a logarithm. Exact logarithms (powers of two) give exact products, yet processors report them as inexact.
+    private static Unpacked Product(ref FloatContext f, in Unpacked y, Wide logarithm)
     {
+        f.Flags |= FloatFlags.Inexact;
         bool isShort = (ulong)logarithm.Significand == 0;
         if (!isShort)
             return (Wide.From(y) * logarithm).ToInexact();
         Unpacked factor = Unpacked.FromWide(logarithm.Sign, logarithm.Exponent, logarithm.Significand);
-        return FloatMath.Multiply(y, factor);
+        Unpacked product = FloatMath.Multiply(y, factor);
+        if (product.Exponent < 1 - ExtendedFormat.Largest)
+            product.Rest |= 1; // so a tiny one is an underflow
+        return product;
     }
 
     private readonly struct Logarithm : IX87, IOfTwo
@@ -290,7 +294,7 @@ internal static unsafe class X87Functions
                 return isOne ? Unpacked.Invalid : Unpacked.Infinity(y.Sign != isBelow);
             if (y.Class == FloatClass.Zero || isOne)
                 return Unpacked.Zero(y.Sign != isBelow);
-            return Product(y, Transcendental.Log2(Wide.From(x)));
+            return Product(ref f, y, Transcendental.Log2(Wide.From(x)));
         }
     }
 

@@ -32,6 +32,9 @@ internal sealed class CaseGenerator(Random random)
     /// <summary>Linear address of the memory operand, or the middle of the area.</summary>
     public ulong Target { get; private set; }
 
+    /// <summary>Where memory operands are to be, give or take; 0: anywhere.</summary>
+    public ulong TargetHint { get; init; }
+
     public Insn Insn { get; private set; }
 
     /// <summary>Every row of the map by the given choice, with duplicates over the prefix columns removed.</summary>
@@ -48,7 +51,11 @@ internal sealed class CaseGenerator(Random random)
             columns.Add(column);
         }
 
-        return [.. byRow.Select(pair => new RowEntry(pair.Key.Map, pair.Value[0] switch { 2 => 0xF3, 3 => 0xF2, _ => 0 }, pair.Key.Opcode, pair.Key.Group, pair.Key.Row, pair.Value.Count == 4))];
+        return [.. byRow.Select(pair =>
+        {
+            int prefix = pair.Value[0] switch { 2 => 0xF3, 3 => 0xF2, _ => 0 };
+            return new RowEntry(pair.Key.Map, prefix, pair.Key.Opcode, pair.Key.Group, pair.Key.Row, pair.Value.Count == 4);
+        })];
     }
 
     public ulong Value() => random.Next(4) switch
@@ -65,7 +72,9 @@ internal sealed class CaseGenerator(Random random)
             Registers[register] = Value();
         Registers[4] = NativeProcessor.StackTop;
         Flags = (ulong)random.Next(0x1000) & Rflags.Arithmetic;
-        Target = Area + (random.Next(4) == 0 ? 0x1000 - (ulong)random.Next(1, 16) : (ulong)random.Next(0x100, (int)AreaSize - 0x100));
+        Target = TargetHint != 0 ? TargetHint + (ulong)random.Next(24)
+            : random.Next(4) == 0 ? Area + 0x1000 - (ulong)random.Next(1, 16)
+            : Area + (ulong)random.Next(0x100, (int)AreaSize - 0x100);
         if (entry.Row.Name == "cmpxchg8b" && random.Next(4) != 0)
             Target &= ~15UL;
         Encode(entry);

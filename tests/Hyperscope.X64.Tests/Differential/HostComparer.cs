@@ -109,9 +109,9 @@ internal sealed unsafe class HostComparer : IDisposable
     private static bool IsSame(StepResult result, NativeOutcome outcome) => outcome switch
     {
         NativeOutcome.Completed => result.Kind == StepKind.Completed,
-        NativeOutcome.ArithmeticFault => result is { Kind: StepKind.Fault, Vector: Vector.DivideError or Vector.X87Error or Vector.SimdError },
-        NativeOutcome.InvalidOpcode => result is { Kind: StepKind.Fault, Vector: Vector.InvalidOpcode },
-        NativeOutcome.MemoryFault => result is { Kind: StepKind.Fault, Vector: Vector.GeneralProtection or Vector.PageFault or Vector.StackFault },
+        NativeOutcome.ArithmeticFault => result is { Kind: StepKind.Fault, Vector: X64.Vector.DivideError or X64.Vector.X87Error or X64.Vector.SimdError },
+        NativeOutcome.InvalidOpcode => result is { Kind: StepKind.Fault, Vector: X64.Vector.InvalidOpcode },
+        NativeOutcome.MemoryFault => result is { Kind: StepKind.Fault, Vector: X64.Vector.GeneralProtection or X64.Vector.PageFault or X64.Vector.StackFault },
         _ => false,
     };
 

@@ -12,13 +12,65 @@ internal static class RowCoverage
         "mov", "movzx", "movsx", "movsxd", "lea", "xchg", "cmovcc", "setcc", "bswap", "cbw", "cwd", "nop", "prefetch", "prefetchw",
         "rol", "ror", "rcl", "rcr", "shl", "sal", "shr", "sar", "shld", "shrd",
         "mul", "imul", "div", "idiv", "cmpxchg", "cmpxchg8b", "xadd", "bt", "bts", "btr", "btc", "bsf", "bsr", "popcnt",
-        "movbe", "crc32", "xlat", "clc", "stc", "cmc", "cld", "std", "lahf", "sahf", "ud0", "ud1", "ud2",
+        "movbe", "crc32", "xlat", "clc", "stc", "cmc", "cld", "std", "lahf", "sahf",
         "push", "pop", "enter", "leave", "movs", "cmps", "stos", "lods", "scas",
     ]);
+
+    private const string SystemState = "depends on system state or changes it: the tests of the system instructions";
 
     /// <summary>Mnemonics tested by other means.</summary>
     public static IReadOnlyDictionary<string, string> Elsewhere { get; } = new Dictionary<string, string>
     {
+        ["pushf"] = SystemState,
+        ["popf"] = SystemState,
+        ["les"] = SystemState,
+        ["lds"] = SystemState,
+        ["lss"] = SystemState,
+        ["lfs"] = SystemState,
+        ["lgs"] = SystemState,
+        ["retf"] = SystemState,
+        ["int"] = SystemState,
+        ["int1"] = SystemState,
+        ["int3"] = SystemState,
+        ["into"] = SystemState,
+        ["iret"] = SystemState,
+        ["cli"] = SystemState,
+        ["sti"] = SystemState,
+        ["hlt"] = SystemState,
+        ["sldt"] = SystemState,
+        ["str"] = SystemState,
+        ["lldt"] = SystemState,
+        ["ltr"] = SystemState,
+        ["verr"] = SystemState,
+        ["verw"] = SystemState,
+        ["sgdt"] = SystemState,
+        ["sidt"] = SystemState,
+        ["lgdt"] = SystemState,
+        ["lidt"] = SystemState,
+        ["smsw"] = SystemState,
+        ["lmsw"] = SystemState,
+        ["invlpg"] = SystemState,
+        ["vmcall"] = SystemState,
+        ["vmmcall"] = SystemState,
+        ["swapgs"] = SystemState,
+        ["lar"] = SystemState,
+        ["lsl"] = SystemState,
+        ["syscall"] = SystemState,
+        ["sysret"] = SystemState,
+        ["sysenter"] = SystemState,
+        ["sysexit"] = SystemState,
+        ["clts"] = SystemState,
+        ["invd"] = SystemState,
+        ["wbinvd"] = SystemState,
+        ["rdmsr"] = SystemState,
+        ["wrmsr"] = SystemState,
+        ["rdtsc"] = SystemState,
+        ["rdpmc"] = SystemState,
+        ["cpuid"] = SystemState,
+        ["clflush"] = "has no effect that a program sees",
+        ["lfence"] = "has no effect that a program sees",
+        ["mfence"] = "has no effect that a program sees",
+        ["sfence"] = "has no effect that a program sees",
         ["jcc"] = "changes rip: BranchTests",
         ["jmp"] = "changes rip: BranchTests",
         ["call"] = "changes rip: BranchTests",
@@ -44,7 +96,13 @@ internal static class RowCoverage
     };
 
     /// <summary>Rows that integer tests can generate natively.</summary>
-    public static bool IsInteger(OpcodeRow row) => Integer.Contains(row.Name) && !row.Has(RowFlags.Not64) && !IsVector(row);
+    public static bool IsInteger(OpcodeRow row) =>
+        Integer.Contains(row.Name) && !row.Has(RowFlags.Not64) && !IsVector(row) && !TouchesSegment(row);
+
+    /// <summary>MOV, PUSH and POP of segment, control and debug registers.</summary>
+    public static bool TouchesSegment(OpcodeRow row) =>
+        (row.Name == "mov" && row.Has(Encoding.PlainReg))
+        || (row.Name is "push" or "pop" && (row.Encoding & (Encoding.OpcodeD | Encoding.RmD | Encoding.AnyImmediate)) == 0);
 
     /// <summary>Rows with vector, MMX or x87 operands, which have a generator of their own.</summary>
     public static bool IsVector(OpcodeRow row) =>

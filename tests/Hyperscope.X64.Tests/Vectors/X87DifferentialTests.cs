@@ -1,13 +1,13 @@
 using Hyperscope.TestKit;
 using Hyperscope.X64.Decoding;
 
-namespace Hyperscope.X64.Tests.VectorUnit;
+namespace Hyperscope.X64.Tests.Vectors;
 
 /// <summary>Every x87 row against the host processor: results, status word, tags and memory. Functions may differ by one unit in the last place.</summary>
 public class X87DifferentialTests(ITestOutputHelper output)
 {
     private const int Seed = 20240612, Failures = 25;
-    private static readonly int _casesPerRow = Environment.GetEnvironmentVariable("HYPERSCOPE_LONG_TESTS") == "1" ? 4000 : 40;
+    private static readonly int _casesPerRow = int.TryParse(Environment.GetEnvironmentVariable("HYPERSCOPE_CASES"), out int cases) ? cases : 40;
 
     private static readonly string[] _functions = ["fsin", "fcos", "fsincos", "fptan", "fpatan", "f2xm1", "fyl2x", "fyl2xp1"];
 

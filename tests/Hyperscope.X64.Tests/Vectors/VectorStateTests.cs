@@ -3,7 +3,7 @@ using Hyperscope.Vm;
 using Hyperscope.X64.Decoding;
 using static Iced.Intel.AssemblerRegisters;
 
-namespace Hyperscope.X64.Tests.VectorUnit;
+namespace Hyperscope.X64.Tests.Vectors;
 
 /// <summary>FXSAVE, XSAVE and their images, the checks of CR0 and CR4, and that a store which stops has no effect.</summary>
 public class VectorStateTests

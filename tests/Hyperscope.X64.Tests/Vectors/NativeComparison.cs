@@ -1,7 +1,7 @@
 using Hyperscope.TestKit;
 using Hyperscope.Vm;
 
-namespace Hyperscope.X64.Tests.VectorUnit;
+namespace Hyperscope.X64.Tests.Vectors;
 
 /// <summary>Runs one instruction on the host and on a software vCPU from the same state, and says where they differ.</summary>
 internal sealed unsafe class NativeComparison : IDisposable

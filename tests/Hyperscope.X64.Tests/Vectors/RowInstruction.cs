@@ -1,7 +1,7 @@
 using Hyperscope.TestKit;
 using Hyperscope.X64.Decoding;
 
-namespace Hyperscope.X64.Tests.VectorUnit;
+namespace Hyperscope.X64.Tests.Vectors;
 
 /// <summary>Encodes instances of an opcode row in 64-bit code.</summary>
 internal static class RowInstruction

@@ -1,19 +1,19 @@
 using Hyperscope.TestKit;
 using Hyperscope.X64.Decoding;
 
-namespace Hyperscope.X64.Tests.VectorUnit;
+namespace Hyperscope.X64.Tests.Vectors;
 
-/// <summary>Every SSE and MMX row against the host processor. HYPERSCOPE_LONG_TESTS=1 runs 10,000 cases a row instead of a few.</summary>
+/// <summary>Every SSE and MMX row against the host processor. HYPERSCOPE_CASES says how many cases a row gets.</summary>
 public class VectorDifferentialTests(ITestOutputHelper output)
 {
     private const int Seed = 20240611, Failures = 12;
-    private static readonly int _casesPerRow = Environment.GetEnvironmentVariable("HYPERSCOPE_LONG_TESTS") == "1" ? 10_000 : 60;
+    private static readonly int _casesPerRow = int.TryParse(Environment.GetEnvironmentVariable("HYPERSCOPE_CASES"), out int cases) ? cases : 60;
 
     public static TheoryData<string> Features => [.. Rows().Select(row => row.Row.Feature).Distinct().Order()];
 
     internal static IEnumerable<(int Map, int Column, int Opcode, int Group, OpcodeRow Row)> Rows() => OpcodeMap.Instance.Rows.Where(row =>
         (row.Row.Encoding & (Encoding.VectorReg | Encoding.VectorRm | Encoding.MmxReg | Encoding.MmxRm)) != 0
-        || row.Row.Name is "emms" or "ldmxcsr" or "stmxcsr");
+        || row.Row.Name is "emms" or "ldmxcsr" or "stmxcsr" or "movnti");
 
     [Theory]
     [MemberData(nameof(Features))]
@@ -27,6 +27,9 @@ public class VectorDifferentialTests(ITestOutputHelper output)
         {
             var random = new Random(Seed + (map << 20) + (column << 16) + (opcode << 8) + group);
             comparison.IgnoredFlags = row.Undefined;
+            bool isAnyNaN = row.Name == "dpps"; // which of several NaNs comes out is not documented
+            for (int offset = NativeComparison.Xmm; offset < 416; offset++)
+                comparison.Ignored[offset] = isAnyNaN;
             for (int index = 0; index < _casesPerRow; index++)
             {
                 byte[] instruction = RowInstruction.Encode(random, map, column, opcode, group, row, out _);
@@ -39,7 +42,10 @@ public class VectorDifferentialTests(ITestOutputHelper output)
                 }
 
                 string mxcsr = $"mxcsr {*(uint*)(state.Fxsave + 24):x}";
-                if (comparison.Run(instruction, state) is not { } difference)
+                string? difference = comparison.Run(instruction, state);
+                if (difference is null && isAnyNaN)
+                    difference = DifferenceOfNumbers(comparison);
+                if (difference is null)
                     continue;
                 failures.Add($"{row.Name} {Convert.ToHexString(instruction)} case {index}, {mxcsr}: {difference}");
                 break;
@@ -50,6 +56,21 @@ public class VectorDifferentialTests(ITestOutputHelper output)
         }
 
         Assert.True(failures.Count == 0, string.Join('\n', failures));
+    }
+
+    private static unsafe string? DifferenceOfNumbers(NativeComparison comparison)
+    {
+        fixed (byte* host = comparison.After.Fxsave)
+        {
+            for (int offset = NativeComparison.Xmm; offset < 416; offset += 4)
+            {
+                uint expected = *(uint*)(host + offset), actual = BitConverter.ToUInt32(comparison.SoftwareImage[offset..]);
+                if (expected != actual && !(float.IsNaN(BitConverter.UInt32BitsToSingle(expected)) && float.IsNaN(BitConverter.UInt32BitsToSingle(actual))))
+                    return $"fxsave byte {offset}: host {expected:x8}, software {actual:x8}";
+            }
+        }
+
+        return null;
     }
 
     private static unsafe NativeState NewState(Random random)

@@ -1,4 +1,4 @@
-namespace Hyperscope.X64.Tests.VectorUnit;
+namespace Hyperscope.X64.Tests.Vectors;
 
 /// <summary>Operands that find mistakes: boundaries, NaNs, halfway cases, and plain random bits.</summary>
 internal static class FloatValues

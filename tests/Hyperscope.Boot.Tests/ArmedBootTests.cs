@@ -1,0 +1,53 @@
+using Hyperscope.Client;
+using Hyperscope.Introspection;
+using Hyperscope.Kvmi;
+using Hyperscope.LinuxHost;
+using Hyperscope.Vm;
+
+namespace Hyperscope.Boot.Tests;
+
+/// <summary>Debian boots while a tool guards its kernel's text and read-only data.</summary>
+public sealed class ArmedBootTests
+{
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task The_kernel_patches_itself_under_guard_and_boots()
+    {
+        await using DebianGuest guest = DebianGuest.Create(vcpus: 1, "true");
+
+        // The first segment of vmlinux is text and read-only data; the kernel is not relocated when it is entered at its 64-bit entry.
+        MemoryPiece text = guest.Image.Pieces[0];
+        int frames = (int)(text.Length >> 12);
+        Assert.InRange(frames, 1000, 20000);
+        using var introspector = new Introspector(guest.Vm);
+        (StreamSocket hypervisorEnd, StreamSocket toolEnd) = StreamSocket.CreatePair();
+        Assert.Equal(ControlError.None, introspector.Hook(hypervisorEnd));
+        Assert.Equal(ControlError.None, introspector.SetCommandPermission(-1, 1));
+        Assert.Equal(ControlError.None, introspector.SetEventPermission(-1, 1));
+        await using IntrospectedVm tool = await IntrospectedVm.StartAsync(toolEnd, cancellation: Cancel);
+        guest.Vm.Start();
+        int writes = 0, others = 0, astray = 0;
+        tool.On<PageFaultEvent>(fault =>
+        {
+            if (fault.Gpa.Value - text.Address.Value >= text.Length)
+                astray++;
+            if (fault.Access == PageAccess.Write)
+                writes++;
+            else
+                others++;
+            fault.Continue();
+        });
+        await tool.EnableAsync(EventId.PageFault, Cancel);
+        await tool.SetPageAccessAsync(new Gfn(text.Address.Value >> 12), frames, PageAccess.Read | PageAccess.Execute, Cancel);
+        Assert.Equal(frames, guest.Vm.AccessMap.RestrictedFrames);
+
+        await guest.WaitForPowerOff();
+        Assert.Contains(DebianInitramfs.ReadyMarker, guest.Serial.Text, StringComparison.Ordinal);
+
+        // Alternatives, static calls and jump labels are patched at boot; nothing else may be reported.
+        TestContext.Current.SendDiagnosticMessage($"{frames} frames guarded, {writes} writes reported");
+        Assert.InRange(writes, 100, 1_000_000);
+        Assert.Equal((0, 0), (others, astray));
+    }
+}

@@ -1,0 +1,58 @@
+using System.Globalization;
+using System.Security.Cryptography;
+
+namespace Hyperscope.Boot.Tests;
+
+/// <summary>Debian's own kernel and busybox, from the first instruction to power-off.</summary>
+public sealed class DebianBootTests
+{
+    // HYPERSCOPE_BOOT=full makes the amounts of work those of a release; a default run leaves them small.
+    private static readonly bool IsFull = Environment.GetEnvironmentVariable("HYPERSCOPE_BOOT") == "full";
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(4)]
+    public async Task Debian_boots_works_and_switches_itself_off(int vcpus)
+    {
+        int megabytes = IsFull ? 64 : 2, forks = IsFull ? 1000 : 40;
+        string script = $"""
+            echo "processors=$(nproc)"
+            echo "sum=$(head -c {megabytes << 20} /dev/zero | sha256sum)"
+            head -c 1000000 /bin/busybox >/tmp/plain
+            gzip -c /tmp/plain >/tmp/packed
+            gunzip -c /tmp/packed | cmp - /tmp/plain && echo "gzip=same"
+            i=0; n=0
+            while [ $i -lt {forks} ]; do i=$((i+1)); n=$((n+$(echo 1 | cat))); done
+            echo "forks=$n"
+            j=0
+            while [ $j -lt {vcpus} ]; do (k=0; while [ $k -lt 2000 ]; do k=$((k+1)); done; echo $k >>/tmp/done) & j=$((j+1)); done
+            wait
+            echo "jobs=$(wc -l </tmp/done)"
+            """;
+        await using DebianGuest guest = DebianGuest.Create(vcpus, script);
+        guest.Vm.Start();
+        await guest.WaitForPowerOff();
+        string console = guest.Serial.Text;
+        string sum = Convert.ToHexStringLower(SHA256.HashData(new byte[megabytes << 20]));
+        Assert.Contains(DebianInitramfs.ReadyMarker, console, StringComparison.Ordinal);
+        Assert.Contains($"processors={vcpus}\r", console, StringComparison.Ordinal);
+        Assert.Contains($"sum={sum}", console, StringComparison.Ordinal);
+        Assert.Contains("gzip=same", console, StringComparison.Ordinal);
+        Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"forks={forks}\r"), console, StringComparison.Ordinal);
+        Assert.Contains($"jobs={vcpus}\r", console, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_shell_on_the_console_answers_and_its_end_switches_off()
+    {
+        await using DebianGuest guest = DebianGuest.Create(vcpus: 1);
+        guest.Vm.Start();
+        await guest.WaitFor(DebianInitramfs.ReadyMarker);
+        await guest.WaitFor("/ # ");
+        guest.Type("echo answer=$((6*7))\r");
+        await guest.WaitFor("answer=42");
+        guest.Type("exit\r");
+        await guest.WaitForPowerOff();
+    }
+}

@@ -1,0 +1,2 @@
+global using Hyperscope.Devices;
+global using Hyperscope.Machine;
