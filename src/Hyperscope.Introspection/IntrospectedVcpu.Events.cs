@@ -12,6 +12,8 @@ internal sealed partial class IntrospectedVcpu
     private uint _expectedSeq;
     private EventId _pendingEvent;
     private EventAction _action;
+    private Gfn _accessedFrame;
+    private PageAccess _accessKind;
     private KvmRegs _delayedRegisters;
     private bool _hasDelayedRegisters;
     private int _enabledEvents;
@@ -92,7 +94,13 @@ internal sealed partial class IntrospectedVcpu
     {
         if (!IsEnabled(EventId.PageFault))
             return PageTrackVerdict.Allow;
-        if ((session.Vm.AccessMap.Denied(access.Gpa.Frame.Value) & access.Kind) == 0 || IsPartOfCompletedRepeat(access.Kind))
+
+        // A page that was opened in the meantime: the access is attempted again instead of approved, for it may be closed again by then.
+        _accessedFrame = access.Gpa.Frame;
+        _accessKind = access.Kind;
+        if (!IsAccessDenied)
+            return PageTrackVerdict.Retry;
+        if (IsPartOfCompletedRepeat(access.Kind))
             return PageTrackVerdict.Allow;
         EventOutcome outcome = Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind));
         if (outcome == EventOutcome.Continue && session.Dialect.HasPageFaultReplyData)
@@ -116,6 +124,11 @@ internal sealed partial class IntrospectedVcpu
         vcpu.GetRegisters(out KvmRegs after);
         return before.Rip == after.Rip ? InstructionVerdict.Proceed : InstructionVerdict.Refuse;
     }
+
+    /// <summary>Nothing has made the event pointless since it was decided on: the page of a page fault is still restricted.</summary>
+    public bool IsEventDue => _pendingEvent != EventId.PageFault || IsAccessDenied;
+
+    private bool IsAccessDenied => (session.Vm.AccessMap.Denied(_accessedFrame.Value) & _accessKind) != 0;
 
     private bool IsEnabled(EventId id) => (_enabledEvents & BitOf(id)) != 0 && !session.IsClosed;
 
@@ -228,6 +241,7 @@ internal sealed partial class IntrospectedVcpu
             return EventOutcome.Lost;
         bool pausesComeFirst = session.Dialect.PausesComeFirst;
         bool isReader = false;
+        bool isSent = true;
         try
         {
             Volatile.Write(ref _threadId, Environment.CurrentManagedThreadId);
@@ -246,10 +260,12 @@ internal sealed partial class IntrospectedVcpu
             }
 
             Volatile.Write(ref _awaitsReply, 1);
-            session.SendEvent(_buffer.AsSpan(0, length), ref _expectedSeq, T.Id);
+            isSent = session.SendEvent(_buffer.AsSpan(0, length), ref _expectedSeq, T.Id, this);
+            if (!isSent)
+                Volatile.Write(ref _awaitsReply, 0);
             if (pausesComeFirst)
                 StopSending();
-            AwaitReply(isReader, T.Id);
+            AwaitReply(isReader, T.Id); // what was queued meanwhile runs in any case
         }
         catch (LinuxException failure)
         {
@@ -262,7 +278,7 @@ internal sealed partial class IntrospectedVcpu
             session.Leave();
         }
 
-        return Conclude(T.Id, T.Accepts);
+        return isSent ? Conclude(T.Id, T.Accepts) : EventOutcome.Retry;
     }
 
     private void FillHeader(EventId id)

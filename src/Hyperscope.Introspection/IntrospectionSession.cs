@@ -170,13 +170,14 @@ public sealed partial class IntrospectionSession
             Close("a reply could not be written");
     }
 
-    /// <summary>Numbers and sends an event.</summary>
-    internal void SendEvent(Span<byte> message, ref uint expected, EventId id)
+    /// <summary>Numbers and sends an event; false if <paramref name="vcpu"/> said that it is no longer due.</summary>
+    internal bool SendEvent(Span<byte> message, ref uint expected, EventId id, IntrospectedVcpu? vcpu)
     {
-        if (_channel.SendEvent(message, ref expected))
-            IntrospectionMetrics.CountEvent(id);
-        else
+        if (!_channel.SendEvent(message, ref expected, vcpu, out bool isSent))
             Close("an event could not be written");
+        else if (isSent)
+            IntrospectionMetrics.CountEvent(id);
+        return isSent;
     }
 
     /// <summary>Sends UNHOOK, if the tool wants it.</summary>
@@ -189,7 +190,7 @@ public sealed partial class IntrospectionSession
         int length = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
         if (!Dialect.IsCore)
             _ = TranslateEvent(message, length, EventId.Unhook);
-        SendEvent(message, ref seq, EventId.Unhook);
+        SendEvent(message, ref seq, EventId.Unhook, vcpu: null);
         return !IsClosed;
     }
 

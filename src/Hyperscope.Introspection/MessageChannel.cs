@@ -36,10 +36,16 @@ internal sealed class MessageChannel(StreamSocket socket, int maxBacklog)
     /// <summary>Numbers an event and sends it, so that numbers are contiguous in the stream.</summary>
     /// <param name="message">The event; its sequence number is filled in.</param>
     /// <param name="expected">Receives the number before the peer can see the event.</param>
-    public bool SendEvent(Span<byte> message, ref uint expected)
+    /// <param name="vcpu">Asked whether its event is still due while nothing else can be sent, so that an event never follows the reply to
+    /// the command that made it pointless. Null: it is.</param>
+    /// <param name="isSent">False if the event was not due: nothing was sent.</param>
+    public bool SendEvent(Span<byte> message, ref uint expected, IntrospectedVcpu? vcpu, out bool isSent)
     {
         lock (_sendGate)
         {
+            isSent = vcpu is null || vcpu.IsEventDue;
+            if (!isSent)
+                return true;
             uint seq = ++_eventSeq;
             Volatile.Write(ref expected, seq);
             BitConverter.TryWriteBytes(message[4..], seq);

@@ -12,7 +12,7 @@ public sealed class ChangingAccessTests(ITestOutputHelper output)
     [InlineData(32)]
     public async Task Reply_to_a_rights_change_divides_events_from_silence(int seed)
     {
-        int rounds = Effort.Times(few: 1500, many: 50_000);
+        int rounds = Effort.Times(few: 150, many: 50_000);
         output.WriteLine($"seed {seed}, {rounds} rounds");
         var random = new Random(seed);
         await using var hammered = new HammeredVm(Vcpus);
@@ -46,7 +46,7 @@ public sealed class ChangingAccessTests(ITestOutputHelper output)
             int eventsAtClose = page.Events, continuesAtClose = page.Continues;
 
             // None missed: the vCPU does nothing but write there.
-            int enough = random.Next(1, 6);
+            int enough = random.Next(4) == 0 ? random.Next(1, 6) : 0;
             HammeredVm.Await(() => page.Events - eventsAtClose >= enough, $"round {round}: events for the closed page of vCPU {index}");
             ulong advanced = hammered.Count(index) - atClose;
             int continued = page.Continues - continuesAtClose;
@@ -59,13 +59,14 @@ public sealed class ChangingAccessTests(ITestOutputHelper output)
             await vm.SetPageAccessAsync(HammeredVm.Page(index), PageAccess.All, TestContext.Current.CancellationToken);
             page.IsOpen = true;
             ulong atOpen = hammered.Count(index);
-            HammeredVm.Await(() => hammered.Count(index) > atOpen + 10, $"round {round}: vCPU {index} writes to its open page");
+            int progress = random.Next(4) == 0 ? 10 : -1;
+            HammeredVm.Await(() => (long)(hammered.Count(index) - atOpen) > progress, $"round {round}: vCPU {index} writes to its open page");
             page.IsOpen = false; // before the next command is sent
         }
 
         Assert.Empty(problems);
         Assert.InRange(strict, rounds / 4, rounds);
-        Assert.InRange(pages.Sum(static page => page.Continues), rounds / 10, int.MaxValue);
+        Assert.InRange(pages.Sum(static page => page.Continues), 1, int.MaxValue);
     }
 
     /// <summary>What is known about one vCPU's page. Counters are written by the client's reader thread alone.</summary>

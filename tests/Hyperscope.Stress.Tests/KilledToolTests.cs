@@ -18,11 +18,15 @@ public sealed class KilledToolTests(ITestOutputHelper output)
         vm.AwaitProgress();
         for (int time = 0; time < times; time++)
         {
+            vm.Vm.Suspend(); // a new process gets going faster while nothing else runs
             using Process tool = StartTool(vm.Endpoint, random.Next());
             try
             {
-                Assert.Equal("busy", await tool.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask()
-                    .WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
+                await Expect(tool, "started");
+                vm.Vm.Resume();
+                await tool.StandardInput.WriteLineAsync();
+                await tool.StandardInput.FlushAsync(TestContext.Current.CancellationToken);
+                await Expect(tool, "busy");
                 Assert.NotNull(vm.Introspector.Session);
 
                 // Not a wait for anything: the moment of the kill is what is random.
@@ -42,9 +46,13 @@ public sealed class KilledToolTests(ITestOutputHelper output)
         }
     }
 
+    private static async Task Expect(Process tool, string line) =>
+        Assert.Equal(line, await tool.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask()
+            .WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
+
     private static Process StartTool(string endpoint, int seed)
     {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardInput = true, RedirectStandardOutput = true };
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "Hyperscope.StressTool.dll"));
         start.ArgumentList.Add(endpoint);
         start.ArgumentList.Add(seed.ToString(CultureInfo.InvariantCulture));

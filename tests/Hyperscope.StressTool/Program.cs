@@ -5,7 +5,9 @@ using Hyperscope.Kvmi;
 using Hyperscope.Vm;
 
 // A tool that does everything at once until it is killed: page faults on every vCPU, pauses, single-step, changing rights.
-// Arguments: the VM's endpoint, a seed. Says "busy" once every vCPU has had an event.
+// Arguments: the VM's endpoint, a seed. Says "started" and waits for a line; says "busy" once every vCPU has had an event.
+Console.WriteLine("started");
+Console.ReadLine();
 var random = new Random(int.Parse(args[1], CultureInfo.InvariantCulture));
 await using IntrospectedVm vm = await IntrospectedVm.ConnectAsync(args[0]);
 int seen = 0;
