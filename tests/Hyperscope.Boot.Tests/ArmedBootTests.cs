@@ -47,7 +47,7 @@ public sealed class ArmedBootTests
 
         // Alternatives, static calls and jump labels are patched at boot; nothing else may be reported.
         TestContext.Current.SendDiagnosticMessage($"{guarded.Count} frames guarded, {writes} writes reported");
-        Assert.InRange(writes, 100, 1_000_000);
+        Assert.True(writes > 100, $"only {writes} writes were reported");
         Assert.Equal((0, 0), (others, astray));
     }
 
