@@ -51,11 +51,10 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = Values.Count,
     };
 
-    private readonly Option<string> _clock = new("--clock")
+    private readonly Option<string?> _clock = new("--clock")
     {
-        Description = "Where guest time comes from: host, or deterministic, from the instructions of a single vCPU, so that runs repeat",
+        Description = "Where guest time comes from: host (unless given), or deterministic, from the instructions of a single vCPU, so that runs repeat",
         HelpName = "host|deterministic",
-        DefaultValueFactory = static _ => "host",
     };
 
     private readonly Option<Endpoint?> _connect = new("--kvmi")
@@ -119,7 +118,7 @@ internal sealed class VmRunCommand : CliCommand
                 result.AddError($"--memory {memory} is not a multiple of {Gfn.PageSize} bytes of at least {GuestMemoryMap.MinimumBytes}");
             if (result.GetValue(_vcpus) > VirtualMachineOptions.MaxVcpus)
                 result.AddError($"--vcpus {result.GetValue(_vcpus)} is above {VirtualMachineOptions.MaxVcpus}");
-            if (result.GetValue(_clock) is not ("host" or "deterministic"))
+            if (result.GetValue(_clock) is not (null or "host" or "deterministic"))
                 result.AddError($"--clock {result.GetValue(_clock)} is not known; there are: host, deterministic");
             else if (result.GetValue(_clock) == "deterministic" && result.GetValue(_vcpus) > 1)
                 result.AddError($"--clock deterministic goes with one vCPU, not {result.GetValue(_vcpus)}");
