@@ -18,8 +18,8 @@ public sealed class ArmedBootTests
 
         // The first segment of vmlinux is text and read-only data; the kernel is not relocated when it is entered at its 64-bit entry.
         MemoryPiece text = guest.Image.Pieces[0];
-        int frames = (int)(text.Length >> 12);
-        Assert.InRange(frames, 1000, 20000);
+        Dictionary<Gfn, PageAccess> guarded = Guarded(text);
+        Assert.InRange(guarded.Count, 1000, 20000);
         using var introspector = new Introspector(guest.Vm);
         (StreamSocket hypervisorEnd, StreamSocket toolEnd) = StreamSocket.CreatePair();
         Assert.Equal(ControlError.None, introspector.Hook(hypervisorEnd));
@@ -30,7 +30,7 @@ public sealed class ArmedBootTests
         int writes = 0, others = 0, astray = 0;
         tool.On<PageFaultEvent>(fault =>
         {
-            if (fault.Gpa.Value - text.Address.Value >= text.Length)
+            if (!guarded.ContainsKey(new Gfn(fault.Gpa.Value >> 12)))
                 astray++;
             if (fault.Access == PageAccess.Write)
                 writes++;
@@ -39,15 +39,29 @@ public sealed class ArmedBootTests
             fault.Continue();
         });
         await tool.EnableAsync(EventId.PageFault, Cancel);
-        await tool.SetPageAccessAsync(new Gfn(text.Address.Value >> 12), frames, PageAccess.Read | PageAccess.Execute, Cancel);
-        Assert.Equal(frames, guest.Vm.AccessMap.RestrictedFrames);
+        await tool.SetPageAccessAsync(guarded, Cancel);
+        Assert.Equal(guarded.Count, guest.Vm.AccessMap.RestrictedFrames);
 
         await guest.WaitForPowerOff();
         Assert.Contains(DebianInitramfs.ReadyMarker, guest.Serial.Text, StringComparison.Ordinal);
 
         // Alternatives, static calls and jump labels are patched at boot; nothing else may be reported.
-        TestContext.Current.SendDiagnosticMessage($"{frames} frames guarded, {writes} writes reported");
-        Assert.InRange(writes, 100, 1_000_000);
+        TestContext.Current.SendDiagnosticMessage($"{guarded.Count} frames guarded, {writes} writes reported");
+        Assert.True(writes > 100, $"only {writes} writes were reported");
         Assert.Equal((0, 0), (others, astray));
+    }
+
+    // The gaps between text, read-only data and data are filled with one byte; the kernel gives them to its allocator, which writes to them.
+    private static Dictionary<Gfn, PageAccess> Guarded(MemoryPiece text)
+    {
+        var guarded = new Dictionary<Gfn, PageAccess>();
+        for (int offset = 0; offset + 4096 <= text.Bytes.Length; offset += 4096)
+        {
+            ReadOnlySpan<byte> page = text.Bytes.Span.Slice(offset, 4096);
+            if (page.ContainsAnyExcept(page[0]))
+                guarded.Add(new Gfn((text.Address.Value + (ulong)offset) >> 12), PageAccess.Read | PageAccess.Execute);
+        }
+
+        return guarded;
     }
 }

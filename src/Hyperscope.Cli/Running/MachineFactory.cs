@@ -1,6 +1,7 @@
 using Hyperscope.Devices;
 using Hyperscope.Guests;
 using Hyperscope.Machine;
+using Hyperscope.X64;
 
 namespace Hyperscope.Cli.Running;
 
@@ -54,6 +55,9 @@ internal static class MachineFactory
         MemoryBytes = request.MemoryBytes ?? defaultMemory,
         VcpuCount = request.VcpuCount,
         SerialOutput = serial,
+        Clock = request.IsDeterministic ? new InstructionClock() : null,
+        WallClock = request.IsDeterministic ? DateTimeOffset.UnixEpoch.AddYears(50) : null,
+        CpuModel = new CpuModel { RandomSeed = request.IsDeterministic ? 1 : null },
     });
 
     private static BootImage LoadImage(GuestSource guest, VirtualMachine vm, int vcpuCount)

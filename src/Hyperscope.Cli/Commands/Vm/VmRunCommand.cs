@@ -51,6 +51,12 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = Values.Count,
     };
 
+    private readonly Option<string?> _clock = new("--clock")
+    {
+        Description = "Where guest time comes from: host (unless given), or deterministic, from the instructions of a single vCPU, so that runs repeat",
+        HelpName = "host|deterministic",
+    };
+
     private readonly Option<Endpoint?> _connect = new("--kvmi")
     {
         Description = "Connect to a tool that listens there, trying until it does: unix:PATH, vsock:CID:PORT or tcp:HOST:PORT",
@@ -119,8 +125,8 @@ internal sealed class VmRunCommand : CliCommand
             new("hyperscope vm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0", "Another kernel"),
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
-        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _firmware, _memory, _vcpus, _connect, _connectGreeting,
-            _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
+        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _firmware, _memory, _vcpus, _clock, _connect,
+            _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
         }
@@ -143,6 +149,10 @@ internal sealed class VmRunCommand : CliCommand
                 result.AddError($"--memory {memory} is not a multiple of {Gfn.PageSize} bytes of at least {GuestMemoryMap.MinimumBytes}");
             if (result.GetValue(_vcpus) > VirtualMachineOptions.MaxVcpus)
                 result.AddError($"--vcpus {result.GetValue(_vcpus)} is above {VirtualMachineOptions.MaxVcpus}");
+            if (result.GetValue(_clock) is not (null or "host" or "deterministic"))
+                result.AddError($"--clock {result.GetValue(_clock)} is not known; there are: host, deterministic");
+            else if (result.GetValue(_clock) == "deterministic" && result.GetValue(_vcpus) > 1)
+                result.AddError($"--clock deterministic goes with one vCPU, not {result.GetValue(_vcpus)}");
         });
     }
 
@@ -163,6 +173,7 @@ internal sealed class VmRunCommand : CliCommand
             },
             MemoryBytes = parsed.GetValue(_memory),
             VcpuCount = parsed.GetValue(_vcpus),
+            IsDeterministic = parsed.GetValue(_clock) == "deterministic",
             ConnectTo = parsed.GetValue(_connectGreeting) ?? parsed.GetValue(_connect),
             HasHandshake = parsed.GetValue(_connectGreeting) is not null,
             SecretFile = parsed.GetValue(_secret),
