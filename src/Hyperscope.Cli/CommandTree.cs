@@ -19,6 +19,7 @@ internal static class CommandTree
             Noun("page-access", "Rights of guest pages.", new PageAccessSetCommand(), new PageAccessListCommand()),
             Noun("mem", "Guest memory.", new MemReadCommand(), new MemWriteCommand(), new MemDumpCommand()),
             Noun("vcpu", "Virtual processors.", new VcpuRegsCommand(), new VcpuPauseCommand(), new VcpuStepCommand()),
+            new ExecCommand(),
             new SelftestCommand(),
             new DemoCommand(),
         };

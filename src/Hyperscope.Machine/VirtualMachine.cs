@@ -15,6 +15,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     private readonly TaskCompletionSource<VmExit> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
     private readonly object _suspension = new();
+    private readonly InstructionClock? _steps;
     private Thread[] _threads = [];
     private bool _isSuspended;
     private bool _isDisposed;
@@ -31,6 +32,9 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         MemoryMap = new GuestMemoryMap(options.MemoryBytes);
         MemoryMap.AddSlots(Memory);
         IGuestClock clock = options.Clock ?? (_ownClock = new HostGuestClock());
+        _steps = clock as InstructionClock;
+        if (_steps is not null && options.VcpuCount != 1)
+            throw new ArgumentException($"a clock of instructions goes with one vCPU, not {options.VcpuCount}", nameof(options));
         _processors = new ProcessorGroup(Memory, AccessMap, new DeviceBus());
         for (int index = 0; index < options.VcpuCount; index++)
             _processors.AddVcpu(options.CpuModel).Clock = clock;
@@ -42,8 +46,10 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
             Machine = new MachineControl(this),
             Memory = MemoryMap,
             SerialOutput = options.SerialOutput,
-            StartTime = DateTimeOffset.UtcNow,
+            StartTime = options.WallClock ?? DateTimeOffset.UtcNow,
         });
+        SoftwareVcpu first = _processors.Vcpus[0];
+        _steps?.Attach(() => first.InstructionsRetired, first.RequestStop);
         foreach (SoftwareVcpu vcpu in _processors.Vcpus)
         {
             vcpu.Bus = Board.BusOf(vcpu.Index);
@@ -293,7 +299,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         {
             while (WaitWhileSuspended())
             {
-                if (vcpu.Run() == RunOutcome.Shutdown)
+                if ((_steps is null ? vcpu.Run() : RunStretch(vcpu, _steps)) == RunOutcome.Shutdown)
                 {
                     if (Options.OnShutdown == ShutdownAction.Stop)
                         End(new VmExit(VmExitKind.Shutdown, 0, $"vCPU {vcpu.Index} met a triple fault"));
@@ -308,6 +314,17 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
             End(new VmExit(VmExitKind.Terminated, 0, failure.Message));
             throw;
         }
+    }
+
+    // Time moves between stretches only: each ends where the next timer is due, or a device armed one that is due earlier.
+    private static RunOutcome RunStretch(SoftwareVcpu vcpu, InstructionClock clock)
+    {
+        clock.FireDue();
+        ulong before = vcpu.InstructionsRetired;
+        RunOutcome outcome = vcpu.Run(clock.InstructionsToDeadline ?? ulong.MaxValue, returnOnHalt: true);
+        if (outcome != RunOutcome.Halted || vcpu.InstructionsRetired != before || clock.SkipToDeadline())
+            return outcome;
+        return vcpu.Run(); // nothing but the outside world can wake it
     }
 
     /// <summary>False once the VM is to end.</summary>

@@ -22,8 +22,12 @@ public sealed record VirtualMachineOptions
     /// <summary>What CPUID says.</summary>
     public CpuModel CpuModel { get; init; } = new();
 
-    /// <summary>Guest time; null: the host's, from the start of the VM on.</summary>
+    /// <summary>Guest time; null: the host's, from the start of the VM on. An <see cref="InstructionClock"/> makes runs repeat and goes with one
+    /// vCPU.</summary>
     public IGuestClock? Clock { get; init; }
+
+    /// <summary>Wall-clock time at the start of the VM; null: the host's.</summary>
+    public DateTimeOffset? WallClock { get; init; }
 
     /// <summary>Where the first serial port writes.</summary>
     public ISerialOutput SerialOutput { get; init; } = NullSerialOutput.Instance;

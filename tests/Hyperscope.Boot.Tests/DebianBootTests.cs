@@ -55,4 +55,20 @@ public sealed class DebianBootTests
         guest.Type("exit\r");
         await guest.WaitForPowerOff();
     }
+
+    [Fact]
+    public async Task Two_runs_on_the_clock_of_instructions_retire_the_same_number()
+    {
+        var runs = new List<(ulong Instructions, string Console)>();
+        for (int run = 0; run < 2; run++)
+        {
+            await using DebianGuest guest = DebianGuest.Create(vcpus: 1, "sleep 5; date", new InstructionClock());
+            guest.Vm.Start();
+            await guest.WaitForPowerOff();
+            runs.Add((guest.Vm.InstructionsRetired, guest.Serial.Text));
+        }
+
+        Assert.Equal(runs[0].Console, runs[1].Console);
+        Assert.Equal(runs[0].Instructions, runs[1].Instructions);
+    }
 }

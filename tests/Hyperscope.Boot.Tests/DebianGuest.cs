@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.RegularExpressions;
 using Hyperscope.Vm;
+using Hyperscope.X64;
 
 namespace Hyperscope.Boot.Tests;
 
@@ -37,7 +38,15 @@ internal sealed partial class DebianGuest : IAsyncDisposable
         byte[] kernel = File.ReadAllBytes(DebianFiles.Kernel);
         byte[] initrd = DebianInitramfs.Build(File.ReadAllBytes(DebianFiles.Busybox), script);
         var serial = new SerialLog();
-        var vm = new VirtualMachine(new VirtualMachineOptions { MemoryBytes = 512UL << 20, VcpuCount = vcpus, SerialOutput = serial, Clock = clock });
+        var vm = new VirtualMachine(new VirtualMachineOptions
+        {
+            MemoryBytes = 512UL << 20,
+            VcpuCount = vcpus,
+            SerialOutput = serial,
+            Clock = clock,
+            WallClock = clock is null ? null : DateTimeOffset.UnixEpoch.AddYears(50),
+            CpuModel = new CpuModel { RandomSeed = clock is null ? null : 1 },
+        });
         MemoryPiece acpi = AcpiTables.Build(vcpus);
         BootImage image = ImageLoader.LoadKernel(kernel, new LinuxBootOptions
         {
