@@ -356,9 +356,24 @@ public sealed class LibkvmiDialectTests
 
     private static KvmRegs Regs() => new()
     {
-        Rax = Times8(1), Rbx = Times8(2), Rcx = Times8(3), Rdx = Times8(4), Rsi = Times8(5), Rdi = Times8(6), Rsp = Times8(7), Rbp = Times8(8),
-        R8 = Times8(9), R9 = Times8(10), R10 = Times8(11), R11 = Times8(12), R12 = Times8(13), R13 = Times8(14), R14 = Times8(15),
-        R15 = Times8(16), Rip = Times8(17), Rflags = Times8(18),
+        Rax = Times8(1),
+        Rbx = Times8(2),
+        Rcx = Times8(3),
+        Rdx = Times8(4),
+        Rsi = Times8(5),
+        Rdi = Times8(6),
+        Rsp = Times8(7),
+        Rbp = Times8(8),
+        R8 = Times8(9),
+        R9 = Times8(10),
+        R10 = Times8(11),
+        R11 = Times8(12),
+        R12 = Times8(13),
+        R13 = Times8(14),
+        R14 = Times8(15),
+        R15 = Times8(16),
+        Rip = Times8(17),
+        Rflags = Times8(18),
     };
 
     private static KvmSregs Sregs()
