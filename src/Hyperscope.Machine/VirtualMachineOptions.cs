@@ -30,7 +30,7 @@ public sealed record VirtualMachineOptions
     public DateTimeOffset? WallClock { get; init; }
 
     /// <summary>Where the first serial port writes.</summary>
-    public ISerialOutput SerialOutput { get; init; } = new StreamSerialOutput(Stream.Null);
+    public ISerialOutput SerialOutput { get; init; } = NullSerialOutput.Instance;
 
     /// <summary>What a triple fault does.</summary>
     public ShutdownAction OnShutdown { get; init; } = ShutdownAction.Stop;

@@ -106,8 +106,8 @@ public sealed unsafe partial class SoftwareVcpu
             HandleStop();
             if (isStep && stop is (StopReason.None or StopReason.Halt or StopReason.Fault))
                 ReportStep(stop);
-            if (isReady && !_isHalted)
-                continue;
+            if ((isReady && !_isHalted) || stop == StopReason.Halt)
+                continue; // a processor that has just halted looks for a wake-up that is there already
             if (returnOnHalt && _isHalted && _delivery is null)
                 return RunOutcome.Halted;
             if (!IsInitialized || _isHalted)

@@ -55,9 +55,9 @@ public sealed class UsageTests
     }
 
     [Theory]
-    [InlineData("", "", 25, 11)]
+    [InlineData("", "", 25, 13)]
     [InlineData("pf,vm-get-info", "", 1, 1)]
-    [InlineData("", "vm-write-physical,pf", 24, 10)]
+    [InlineData("", "vm-write-physical,pf", 24, 12)]
     [InlineData("all", "events,vcpu-pause", 24, 0)]
     public void Permissions_start_from_all_unless_something_is_allowed(string allow, string deny, int commands, int events)
     {

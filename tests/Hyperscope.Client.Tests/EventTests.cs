@@ -262,12 +262,12 @@ public sealed class EventTests
         await using Hooked hooked = await Hooked.StartAsync();
         IAsyncEnumerable<VmEvent> events = hooked.Vm.Events(Hooked.Cancel);
         byte[] message = new byte[8192];
-        int size = Message.WriteEvent(message, 1, new EventHeader(default, (EventId)0x8001), default(TrapEvent));
+        int size = Message.WriteEvent(message, 1, new EventHeader(default, (EventId)0x8765), default(TrapEvent));
         hooked.Hypervisor.SendRaw(message.AsSpan(0, size));
 
         await foreach (VmEvent e in events)
         {
-            Assert.Equal((EventId)0x8001, e.Id);
+            Assert.Equal((EventId)0x8765, e.Id);
             e.Answer(EventAction.Retry);
             break;
         }

@@ -23,6 +23,15 @@ internal sealed record VmRunRequest
     /// <summary>Where to listen for tools.</summary>
     public Endpoint? ListenAt { get; init; }
 
+    /// <summary>What tools speak.</summary>
+    public Dialect Dialect { get; init; } = Dialect.Auto;
+
+    /// <summary>Greet tools before the protocol starts, as existing C tools expect.</summary>
+    public bool HasHandshake { get; init; }
+
+    /// <summary>What a tool must know to be let in; null: nothing.</summary>
+    public FileInfo? SecretFile { get; init; }
+
     /// <summary>Where to listen for the VM's owner.</summary>
     public Endpoint? ControlAt { get; init; }
 
@@ -105,7 +114,7 @@ internal sealed record Permissions(IReadOnlySet<MessageId> Commands, IReadOnlySe
     private static IEnumerable<EventId> EventsOf(string name)
     {
         if (name is "all" or "events")
-            return EventCatalog.All.ToArray().Select(static info => info.Id);
+            return [.. EventCatalog.All.ToArray().Select(static info => info.Id), .. EventCatalog.Extensions.ToArray().Select(static info => info.Id)];
         return Values.TryParseEvent(name, out EventId id) ? [id] : [];
     }
 }

@@ -53,12 +53,30 @@ internal static class VmRunner
         var options = new HookOptions
         {
             ToolName = $"{endpoint}",
+            Dialect = request.Dialect,
             AllowedCommands = request.Permissions.Commands,
             AllowedEvents = request.Permissions.Events,
         };
-        var host = new IntrospectionHost(introspector, endpoint, request.ListenAt is not null, options);
+        HandshakeOptions? handshake = request.HasHandshake ? new HandshakeOptions { Cookie = ReadCookie(request.SecretFile) } : null;
+        var host = new IntrospectionHost(introspector, endpoint, request.ListenAt is not null, options, handshake);
         console.Error.WriteLine(request.ListenAt is not null ? $"waiting for tools at {host.Endpoint}" : $"connecting to the tool at {endpoint}");
         return host;
+    }
+
+    /// <summary>The file's bytes are the secret, less the line end that editors append.</summary>
+    private static byte[] ReadCookie(FileInfo? file)
+    {
+        if (file is null)
+            return [];
+        try
+        {
+            ReadOnlySpan<byte> secret = File.ReadAllBytes(file.FullName);
+            return ToolGreeting.CookieOf(secret.TrimEnd("\r\n"u8));
+        }
+        catch (Exception unreadable) when (unreadable is IOException or UnauthorizedAccessException)
+        {
+            throw new CliException($"the secret in {file} cannot be read: {unreadable.Message}");
+        }
     }
 
     private static async Task LetToolLeaveAsync(Introspector introspector)

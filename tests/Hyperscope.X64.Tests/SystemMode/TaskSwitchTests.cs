@@ -52,12 +52,16 @@ public sealed class TaskSwitchTests : IDisposable
         Assert.Equal((BusyType, FreeType, Bench.SelectorA), (Type(Bench.SelectorA), Type(Bench.SelectorB), _bench.Special.Tr.Selector));
         Assert.Equal((0x4002u, (uint)Bench.CodeB + 3, 2u, (uint)Bench.SelectorA),
             (_bench.Read32(Bench.TaskB + 0x34), _bench.Read32(Bench.TaskB + 0x20), _bench.Read32(Bench.TaskB + 0x24), _bench.Read32(Bench.TaskB)));
+    }
 
-        // The second call goes on behind the IRET.
-        registers.Rip = TestMachine.CodeAddress;
-        _bench.Machine.Registers = registers;
+    [Fact]
+    public void A_task_that_is_called_again_goes_on_behind_its_IRET()
+    {
+        _bench.Machine.Write(TestMachine.CodeAddress, [.. Far(0x9A, Bench.SelectorB), .. Far(0x9A, Bench.SelectorB)]);
+        _bench.Machine.Write(Bench.CodeB, [0xCF, 0x90, 0xF4]);
         _bench.RunToHalt();
-        Assert.Equal((Bench.CodeB + 5, 0x4002UL), (_bench.Machine.Registers.Rip, _bench.Machine.Registers.Rflags));
+        Assert.Equal((Bench.CodeB + 3, 0x4002UL), (_bench.Machine.Registers.Rip, _bench.Machine.Registers.Rflags));
+        Assert.Equal((uint)TestMachine.CodeAddress + 14, _bench.Read32(Bench.TaskA + 0x20));
     }
 
     [Fact]

@@ -64,6 +64,32 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = Values.Endpoint,
     };
 
+    private readonly Option<Endpoint?> _connectGreeting = new("--kvmi-connect")
+    {
+        Description = "The same with the handshake that existing C tools expect (libkvmi, LibVMI, HVMI)",
+        HelpName = "endpoint",
+        CustomParser = Values.Endpoint,
+    };
+
+    private readonly Option<FileInfo?> _secret = new("--kvmi-secret-file")
+    {
+        Description = "What a tool must know in the handshake",
+        HelpName = "file",
+    };
+
+    private readonly Option<Dialect> _dialect = new("--dialect")
+    {
+        Description = "What tools speak: auto, v9 or libkvmi",
+        HelpName = "name",
+        DefaultValueFactory = static _ => Dialect.Auto,
+        CustomParser = static result =>
+        {
+            if (!Dialect.TryParse(result.Tokens[0].Value, out Dialect? dialect))
+                result.AddError($"\"{result.Tokens[0].Value}\" is not auto, v9 or libkvmi");
+            return dialect ?? Dialect.Auto;
+        },
+    };
+
     private readonly Option<Endpoint?> _listen = new("--kvmi-listen")
     {
         Description = "Listen there for tools instead; one at a time",
@@ -95,11 +121,12 @@ internal sealed class VmRunCommand : CliCommand
             new("hyperscope vm run --boot debian", "A Debian kernel and a shell on this terminal"),
             new("hyperscope vm run --image builtin:selftest --kvmi-listen unix:/run/vm.sock", "A VM that tools can attach to"),
             new("hyperscope vm run --image guest.bin --memory 512M --vcpus 2 --kvmi unix:/run/tool.sock", "A VM that goes to its tool"),
+            new("hyperscope vm run --boot debian --kvmi-connect unix:/run/hookguest.sock", "A VM that goes to an existing C tool"),
             new("hyperscope vm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0", "Another kernel"),
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
         foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _firmware, _memory, _vcpus, _clock, _connect,
-            _listen, _control, _allow, _deny, _paused, _verbose])
+            _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
         }
@@ -114,6 +141,10 @@ internal sealed class VmRunCommand : CliCommand
                 result.AddError($"--boot {system} is not known; there is: debian");
             if (result.GetValue(_connect) is not null && result.GetValue(_listen) is not null)
                 result.AddError("give either --kvmi or --kvmi-listen");
+            if (result.GetValue(_connectGreeting) is not null && (result.GetValue(_connect) ?? result.GetValue(_listen)) is not null)
+                result.AddError("give one of --kvmi, --kvmi-connect and --kvmi-listen");
+            if (result.GetValue(_secret) is not null && result.GetValue(_connectGreeting) is null)
+                result.AddError("--kvmi-secret-file is for the handshake of --kvmi-connect");
             if (result.GetValue(_memory) is { } memory && (memory < GuestMemoryMap.MinimumBytes || memory % Gfn.PageSize != 0))
                 result.AddError($"--memory {memory} is not a multiple of {Gfn.PageSize} bytes of at least {GuestMemoryMap.MinimumBytes}");
             if (result.GetValue(_vcpus) > VirtualMachineOptions.MaxVcpus)
@@ -143,7 +174,10 @@ internal sealed class VmRunCommand : CliCommand
             MemoryBytes = parsed.GetValue(_memory),
             VcpuCount = parsed.GetValue(_vcpus),
             IsDeterministic = parsed.GetValue(_clock) == "deterministic",
-            ConnectTo = parsed.GetValue(_connect),
+            ConnectTo = parsed.GetValue(_connectGreeting) ?? parsed.GetValue(_connect),
+            HasHandshake = parsed.GetValue(_connectGreeting) is not null,
+            SecretFile = parsed.GetValue(_secret),
+            Dialect = parsed.GetValue(_dialect) ?? Dialect.Auto,
             ListenAt = parsed.GetValue(_listen),
             ControlAt = parsed.GetValue(_control),
             Permissions = Permissions.From(parsed.GetValue(_allow) ?? [], parsed.GetValue(_deny) ?? []),
