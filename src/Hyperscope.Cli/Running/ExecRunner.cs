@@ -257,9 +257,9 @@ internal sealed class ExecRunner : IDisposable
         element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out JsonElement value)
             ? value : throw new CaseException($"{of} has an item without {name}");
 
-    private static IEnumerable<JsonElement> Items(JsonElement element, string name) => element.ValueKind switch
+    private static JsonElement.ArrayEnumerator Items(JsonElement element, string name) => element.ValueKind switch
     {
-        JsonValueKind.Undefined => [],
+        JsonValueKind.Undefined => default, // enumerates nothing
         JsonValueKind.Array => element.EnumerateArray(),
         _ => throw new CaseException($"{name} is not an array"),
     };
