@@ -60,6 +60,9 @@ internal sealed unsafe class BlockCache : IDisposable
         return block;
     }
 
+    /// <summary>True if there are blocks of a frame.</summary>
+    public bool HasFrame(ulong gfn) => _byFrame.ContainsKey(gfn);
+
     /// <summary>Drops the blocks of a frame; false if there were none.</summary>
     public bool DropFrame(ulong gfn)
     {
