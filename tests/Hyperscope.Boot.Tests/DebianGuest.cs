@@ -33,9 +33,13 @@ internal sealed partial class DebianGuest : IAsyncDisposable
     /// <param name="vcpus">Number of vCPUs.</param>
     /// <param name="script">What runs instead of an interactive shell, or null.</param>
     /// <param name="clock">Guest time, or null: the host's.</param>
-    public static DebianGuest Create(int vcpus, string? script = null, IGuestClock? clock = null)
+    /// <param name="entry">How the kernel is entered.</param>
+    /// <param name="parameters">What is added to its command line.</param>
+    /// <param name="kernelPath">Another kernel than Debian's.</param>
+    public static DebianGuest Create(int vcpus, string? script = null, IGuestClock? clock = null, LinuxEntry entry = LinuxEntry.Auto,
+        string parameters = "", string? kernelPath = null)
     {
-        byte[] kernel = File.ReadAllBytes(DebianFiles.Kernel);
+        byte[] kernel = File.ReadAllBytes(kernelPath ?? DebianFiles.Kernel);
         byte[] initrd = DebianInitramfs.Build(File.ReadAllBytes(DebianFiles.Busybox), script);
         var serial = new SerialLog();
         var vm = new VirtualMachine(new VirtualMachineOptions
@@ -51,7 +55,8 @@ internal sealed partial class DebianGuest : IAsyncDisposable
         BootImage image = ImageLoader.LoadKernel(kernel, new LinuxBootOptions
         {
             Memory = vm.MemoryMap,
-            CommandLine = CommandLine,
+            CommandLine = $"{CommandLine} {parameters}".TrimEnd(),
+            Entry = entry,
             Initrd = initrd,
             Rsdp = AcpiTables.RsdpAddress,
         });
