@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Hyperscope.X64.Execution;
 
-/// <summary>Decoded blocks of one vCPU by physical address, linear address and code size, and the memory they live in.</summary>
+/// <summary>Decoded blocks of one vCPU by physical address, linear address, code size and watches, and the memory they live in.</summary>
 /// <remarks>Memory is handed out in one direction and given back all at once, when <see cref="CapacityBytes"/> is reached; a block dropped
 /// before that stays readable, so a handler that is still in it does no harm.</remarks>
 internal sealed unsafe class BlockCache : IDisposable
@@ -14,7 +14,7 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private const int ChunkBytes = 256 << 10;
 
-    private readonly record struct Key(ulong Gpa, ulong Linear, byte CodeSize);
+    private readonly record struct Key(ulong Gpa, ulong Linear, long Variant, byte CodeSize);
 
     private readonly Dictionary<Key, nint> _blocks = new(4096);
     private readonly Dictionary<ulong, List<Key>> _byFrame = new(1024);
@@ -27,7 +27,8 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>True once the memory is used up; the owner calls <see cref="Clear"/> where no handler is running.</summary>
     public bool IsFull => (long)_chunks.Count * ChunkBytes >= CapacityBytes;
 
-    public Op* Find(ulong gpa, ulong linear, byte codeSize) => _blocks.TryGetValue(new Key(gpa, linear, codeSize), out nint block) ? (Op*)block : null;
+    public Op* Find(ulong gpa, ulong linear, byte codeSize, long variant) =>
+        _blocks.TryGetValue(new Key(gpa, linear, variant, codeSize), out nint block) ? (Op*)block : null;
 
     /// <summary>Room for a block of the largest size; commit what was used with <see cref="Add"/>.</summary>
     public Op* Reserve()
@@ -48,12 +49,13 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <param name="gpa">Physical address of its first byte.</param>
     /// <param name="linear">Linear address of its first byte.</param>
     /// <param name="codeSize">Code size it was decoded for.</param>
+    /// <param name="variant">Which of several ways to cut this code into blocks.</param>
     /// <param name="slots">Ops used, the exit included.</param>
-    public Op* Add(ulong gpa, ulong linear, byte codeSize, int slots)
+    public Op* Add(ulong gpa, ulong linear, byte codeSize, long variant, int slots)
     {
         var block = (Op*)_next;
         _next += slots * sizeof(Op);
-        var key = new Key(gpa, linear, codeSize);
+        var key = new Key(gpa, linear, variant, codeSize);
         _blocks[key] = (nint)block;
         ref List<Key>? list = ref CollectionsMarshal.GetValueRefOrAddDefault(_byFrame, gpa >> 12, out _);
         (list ??= []).Add(key);
