@@ -33,10 +33,11 @@ internal sealed partial class DebianGuest : IAsyncDisposable
     /// <param name="vcpus">Number of vCPUs.</param>
     /// <param name="script">What runs instead of an interactive shell, or null.</param>
     /// <param name="clock">Guest time, or null: the host's.</param>
-    public static DebianGuest Create(int vcpus, string? script = null, IGuestClock? clock = null)
+    /// <param name="files">What else is in its initial RAM disk.</param>
+    public static DebianGuest Create(int vcpus, string? script = null, IGuestClock? clock = null, IEnumerable<InitramfsFile>? files = null)
     {
         byte[] kernel = File.ReadAllBytes(DebianFiles.Kernel);
-        byte[] initrd = DebianInitramfs.Build(File.ReadAllBytes(DebianFiles.Busybox), script);
+        byte[] initrd = DebianInitramfs.Build(File.ReadAllBytes(DebianFiles.Busybox), script, files);
         var serial = new SerialLog();
         var vm = new VirtualMachine(new VirtualMachineOptions
         {
