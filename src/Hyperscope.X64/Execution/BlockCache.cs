@@ -14,7 +14,13 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private const int ChunkBytes = 256 << 10;
 
-    private readonly record struct Key(ulong Gpa, ulong Linear, long Variant, byte CodeSize);
+    private readonly record struct Key(ulong Gpa, ulong Linear, long Variant)
+    {
+        public Key(ulong gpa, ulong linear, long variant, byte codeSize)
+            : this(gpa, linear, (variant << 8) | codeSize)
+        {
+        }
+    }
 
     private readonly Dictionary<Key, nint> _blocks = new(4096);
     private readonly Dictionary<ulong, List<Key>> _byFrame = new(1024);
