@@ -270,7 +270,7 @@ public sealed unsafe partial class SoftwareVcpu
         piece = new Piece { Gpa = translation.Gpa, Frame = frame, Length = length };
         if (!Group.Memory.TryGetHostPage(frame, out nint page, out bool isReadOnly))
             return true; // a device
-        ulong pieces = kind == PageAccess.Execute ? 0 : Group.Code.Pieces(frame);
+        ulong pieces = kind == PageAccess.Write ? DecodedPieces(frame) : 0;
         PageAccess denied = _map.Denied(gfn, out WatchedBytes? watched);
         bool isDenied = (denied & kind) != 0;
         if (isDenied ? !IsApproved(translation.Gpa, length, kind, isWatch: false)
@@ -311,7 +311,7 @@ public sealed unsafe partial class SoftwareVcpu
         bool canRead = (denied & PageAccess.Read) == 0;
 
         // Write without read cannot be expressed by hardware either: rights 2 and 6 act as 0 and 4 (kvmi-abi.md 5.1).
-        bool canWrite = canRead && translation.IsWritable && (denied & PageAccess.Write) == 0 && !isReadOnly && Group.Code.Pieces(frame) == 0;
+        bool canWrite = canRead && translation.IsWritable && (denied & PageAccess.Write) == 0 && !isReadOnly && !HasCode(frame);
         bool canExecute = translation.IsExecutable && (denied & PageAccess.Execute) == 0;
         entry->ReadTag = canRead ? tag : TlbEntry.NoPage;
         entry->WriteTag = canWrite ? tag : TlbEntry.NoPage;
@@ -320,6 +320,11 @@ public sealed unsafe partial class SoftwareVcpu
         _tlb.Frame(entry) = frame;
         _tlb.GuestFrame(entry) = translation.Gpa >> 12;
     }
+
+    // A vCPU that still has blocks of a frame treats it as code, even while another vCPU is making the frame data.
+    private bool HasCode(ulong gfn) => Group.Code.IsCode(gfn) || _blocks.HasFrame(gfn);
+
+    private ulong DecodedPieces(ulong gfn) => _blocks.HasFrame(gfn) && !Group.Code.IsCode(gfn) ? ulong.MaxValue : Group.Code.Pieces(gfn);
 
     private bool MustRunAlone(Op* op)
     {
