@@ -29,13 +29,14 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.VcpuCount, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.VcpuCount, VirtualMachineOptions.MaxVcpus);
         Options = options;
+        Memory = new GuestMemory(options.MemoryFile);
         MemoryMap = new GuestMemoryMap(options.MemoryBytes);
         MemoryMap.AddSlots(Memory);
         IGuestClock clock = options.Clock ?? (_ownClock = new HostGuestClock());
         _steps = clock as InstructionClock;
         if (_steps is not null && options.VcpuCount != 1)
             throw new ArgumentException($"a clock of instructions goes with one vCPU, not {options.VcpuCount}", nameof(options));
-        _processors = new ProcessorGroup(Memory, AccessMap, new DeviceBus());
+        _processors = new ProcessorGroup(Memory, Views, new DeviceBus());
         for (int index = 0; index < options.VcpuCount; index++)
             _processors.AddVcpu(options.CpuModel).Clock = clock;
         Board = new PcBoard(new PcBoardOptions
@@ -76,10 +77,13 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     public DateTimeOffset StartTime { get; private set; } = DateTimeOffset.UtcNow;
 
     /// <inheritdoc/>
-    public GuestMemory Memory { get; } = new();
+    public GuestMemory Memory { get; }
 
     /// <inheritdoc/>
-    public AccessMap AccessMap { get; } = new();
+    public AccessMap AccessMap => Views.Main.AccessMap;
+
+    /// <inheritdoc/>
+    public ViewTable Views { get; } = new();
 
     /// <summary>The software processors.</summary>
     public IReadOnlyList<SoftwareVcpu> Processors => _processors.Vcpus;

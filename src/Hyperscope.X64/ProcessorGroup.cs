@@ -20,12 +20,12 @@ public sealed class ProcessorGroup
 
     /// <summary>Makes an empty group over a VM's memory.</summary>
     /// <param name="memory">Guest memory; the group answers its invalidation callbacks.</param>
-    /// <param name="accessMap">Rights of frames.</param>
+    /// <param name="views">Rights of frames.</param>
     /// <param name="bus">Ports and device memory.</param>
-    public ProcessorGroup(GuestMemory memory, AccessMap accessMap, IGuestBus bus)
+    public ProcessorGroup(GuestMemory memory, ViewTable views, IGuestBus bus)
     {
         Memory = memory;
-        AccessMap = accessMap;
+        Views = views;
         Bus = bus;
         memory.TranslationsInvalid += InvalidateTranslations;
         memory.Written += InvalidateCode;
@@ -35,7 +35,7 @@ public sealed class ProcessorGroup
     public GuestMemory Memory { get; }
 
     /// <summary>Rights of frames.</summary>
-    public AccessMap AccessMap { get; }
+    public ViewTable Views { get; }
 
     /// <summary>Ports and device memory.</summary>
     public IGuestBus Bus { get; }
@@ -101,8 +101,10 @@ public sealed class ProcessorGroup
     }
 
     /// <summary>Runs <paramref name="action"/> while no other vCPU is in guest mode. The caller is a vCPU in guest mode.</summary>
-    internal void RunExclusive(SoftwareVcpu self, Action action)
+    /// <returns>False: it was not run, because the vCPU was kicked while it was outside.</returns>
+    internal bool RunExclusive(SoftwareVcpu self, Action action)
     {
+        bool isDone = false;
         self.LeaveGuest();
         lock (_exclusive)
         {
@@ -115,7 +117,9 @@ public sealed class ProcessorGroup
             try
             {
                 self.EnterGuest();
-                action();
+                isDone = !self.IsKicked;
+                if (isDone)
+                    action();
                 self.LeaveGuest();
             }
             finally
@@ -129,6 +133,7 @@ public sealed class ProcessorGroup
         }
 
         self.EnterGuest();
+        return isDone;
     }
 
     // Asks something of every vCPU and waits until it is done or bound to be done first. The caller is not in guest mode.

@@ -42,8 +42,8 @@ public sealed unsafe partial class SoftwareVcpu
 
     private void EndReport()
     {
+        ReenterGuest();
         _isReporting = false;
-        EnterGuest();
     }
 
     /// <summary>The instruction is not carried out; the guest goes on at the rip in the registers.</summary>
@@ -177,6 +177,7 @@ public sealed unsafe partial class SoftwareVcpu
         var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength), _answer);
         _answer.Clear();
         _isReporting = true;
+        Group.Memory.PageTracker.CountAsked(Index);
         PageTrackVerdict verdict = Group.Memory.PageTracker.BeforeAccess(this, access);
         _isReporting = false;
         if (verdict != PageTrackVerdict.Allow)

@@ -27,6 +27,16 @@ public interface IVcpu
     /// <summary>Report each instruction to <see cref="IVcpuEvents.OnSingleStep"/> after it was executed; injects nothing meanwhile.</summary>
     bool IsSingleStepping { get; set; }
 
+    /// <summary>How the vCPU sees memory.</summary>
+    View View { get; }
+
+    /// <summary>Goes to another view, before the next access of the guest. Other vCPUs notice nothing.</summary>
+    /// <returns>False, with nothing changed, if the view was destroyed.</returns>
+    bool TrySwitchView(View view);
+
+    /// <summary>Lets the guest switch to a view by itself (VMFUNC), or not any more.</summary>
+    void ShowView(View view, bool isVisible);
+
     /// <summary>The exception or interrupt that goes in at the next entry, if any.</summary>
     PendingEvent? PendingEvent { get; }
 
@@ -143,6 +153,15 @@ public interface IVcpuEvents
 {
     /// <summary>Called before entry after <see cref="IVcpu.Kick"/>, and before the first entry. Jobs, pauses and injections happen here.</summary>
     void OnEntry(IVcpu vcpu);
+
+    /// <summary>Somebody may have been told that the vCPU stands still, while it was outside guest mode in the middle of an instruction; it must
+    /// not go on before <see cref="OnPauseDue"/>. Asked in guest mode after a kick; must return at once.</summary>
+    bool IsPauseDue(IVcpu vcpu) => false;
+
+    /// <summary>Waits until the vCPU may go on. Outside guest mode, in the middle of an instruction.</summary>
+    void OnPauseDue(IVcpu vcpu)
+    {
+    }
 
     /// <summary>INT3 at rip. <paramref name="gpa"/> is null if untranslatable. Proceed raises #BP, anything else resumes at rip.</summary>
     InstructionVerdict OnBreakpoint(IVcpu vcpu, Gpa? gpa, byte instructionLength);

@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 
 namespace Hyperscope.X64.Execution;
 
-/// <summary>Where a block starts and how its bytes were decoded. 24 bytes.</summary>
+/// <summary>Where a block starts, how its bytes were decoded, and by which watches it was cut. 24 bytes.</summary>
 internal readonly record struct BlockKey
 {
     private readonly ulong _gpaAndSize;

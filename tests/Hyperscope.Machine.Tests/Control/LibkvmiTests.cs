@@ -12,12 +12,12 @@ public sealed class LibkvmiTests
     private static readonly uint[] HvmiMsrs = [0x174, 0x175, 0x176, 0xC0000080, 0xC0000081, 0xC0000082, 0xC0000083, 0x277, 0xC0000102];
 
     [Fact]
-    public async Task The_version_announces_no_feature_that_is_not_there()
+    public async Task The_version_announces_write_bitmap_and_views_and_no_virtualization_exceptions()
     {
         await using var bench = new LibkvmiBench(1);
         using LibkvmiClient tool = bench.Attach();
         LibkvmiReply reply = tool.Command(2);
-        Assert.Equal("01000000000000000000000000000000", Convert.ToHexString(reply.Data));
+        Assert.Equal("01000000000000000101010000000000", Convert.ToHexString(reply.Data));
     }
 
     [Theory]
@@ -68,7 +68,8 @@ public sealed class LibkvmiTests
         Assert.Equal(-22, tool.Command(4, [12, 0, 0, 0, 0, 0, 0, 0]).Error);
         Assert.Equal(-1000, tool.Command(22).Error);
         Assert.Equal(-1000, tool.Command(999, new byte[100]).Error);
-        Assert.Equal(-95, tool.Command(43).Error);
+        Assert.Equal(-95, tool.Command(33, LibkvmiClient.OfVcpu(0)).Error);
+        Assert.Equal(-95, tool.Command(31, new byte[16]).Error);
         Assert.Equal(-22, tool.Command(13, LibkvmiClient.OfVcpu(vcpus, new byte[8])).Error);
         Assert.True(tool.IsQuiet);
     }
@@ -143,6 +144,38 @@ public sealed class LibkvmiTests
             foreach (LibkvmiEvent pause in steps.Values)
                 tool.Answer(pause, LibkvmiClient.Continue);
         }
+    }
+
+    [Theory]
+    [InlineData(1, SelftestAction.Increment)]
+    [InlineData(4, SelftestAction.Increment)]
+    [InlineData(1, SelftestAction.Cpuid)]
+    [InlineData(4, SelftestAction.Cpuid)]
+    public async Task Nothing_happens_between_a_pause_that_follows_an_answer_and_its_event(int vcpus, SelftestAction action)
+    {
+        await using var bench = new LibkvmiBench(vcpus);
+        using LibkvmiClient tool = bench.Attach();
+        bool isCpuid = action == SelftestAction.Cpuid;
+        Assert.Equal(0, tool.SetPageAccess(TestPage.Value, 1));
+        Assert.Equal(0, tool.ControlEvent(0, isCpuid ? LibkvmiClient.Cpuid : LibkvmiClient.PageFault, true));
+        for (int round = 0; round < 100; round++)
+        {
+            ulong done = Field(tool, 0, SelftestGuest.Mailbox.Done);
+            Begin(tool, 0, action, isCpuid ? 1 : TestPage.Value);
+            LibkvmiEvent asked = tool.NextEvent(isCpuid ? LibkvmiClient.Cpuid : LibkvmiClient.PageFault, 0);
+            Assert.Equal(0, tool.Batch(wait: true, [
+                (0, LibkvmiClient.AnswerOf(asked, LibkvmiClient.Continue), asked.Seq),
+                (7, LibkvmiClient.OfVcpu(0, 1, 0, 0, 0, 0, 0, 0, 0), null)]));
+            byte[] acknowledged = tool.Read(TestPage.Value, 64), mailbox = tool.Read(Mailbox(0), 64);
+            LibkvmiEvent pause = tool.NextEvent(LibkvmiClient.PauseVcpu, 0);
+            Assert.Equal(acknowledged, tool.Read(TestPage.Value, 64));
+            Assert.Equal(mailbox, tool.Read(Mailbox(0), 64));
+            tool.Answer(pause, LibkvmiClient.Continue);
+            Finish(tool, 0, done);
+        }
+
+        if (!isCpuid)
+            Assert.Equal(100UL, BitConverter.ToUInt64(tool.Read(TestPage.Value, 8)));
     }
 
     [Fact]
