@@ -36,11 +36,13 @@ internal sealed partial class DebianGuest : IAsyncDisposable
     /// <param name="entry">How the kernel is entered.</param>
     /// <param name="parameters">What is added to its command line.</param>
     /// <param name="kernelPath">Another kernel than Debian's.</param>
+    /// <param name="files">A second archive for the initial RAM disk.</param>
     public static DebianGuest Create(int vcpus, string? script = null, IGuestClock? clock = null, LinuxEntry entry = LinuxEntry.Auto,
-        string parameters = "", string? kernelPath = null)
+        string parameters = "", string? kernelPath = null, byte[]? files = null)
     {
         byte[] kernel = File.ReadAllBytes(kernelPath ?? DebianFiles.Kernel);
         byte[] initrd = DebianInitramfs.Build(File.ReadAllBytes(DebianFiles.Busybox), script);
+        initrd = [.. initrd, .. files ?? []];
         var serial = new SerialLog();
         var vm = new VirtualMachine(new VirtualMachineOptions
         {

@@ -18,8 +18,18 @@ public abstract class LiveGuest : IAsyncLifetime
     /// <summary>The tool's end.</summary>
     public IntrospectedVm Vm => _vm!;
 
+    /// <summary>Whether there is a module to load.</summary>
+    public virtual bool HasModule => false;
+
     /// <summary>The guest as the tool sees it.</summary>
-    public LinuxGuest Linux => _guest!;
+    public LinuxGuest Linux
+    {
+        get
+        {
+            Assert.SkipWhen(_guest is null, "needs HYPERSCOPE_OTHER_KERNEL, such as a vmlinuz of linux-image-6.12-cloud-amd64");
+            return _guest;
+        }
+    }
 
     /// <summary>How long the first attachment took, code that was never run before included.</summary>
     public TimeSpan FirstAttach { get; private set; }
@@ -29,6 +39,8 @@ public abstract class LiveGuest : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _machine = Create();
+        if (_machine is null)
+            return;
         _machine.Vm.Start();
         await _machine.WaitFor(DebianInitramfs.ReadyMarker);
         await _machine.WaitFor("/ # ");
@@ -58,6 +70,7 @@ public abstract class LiveGuest : IAsyncLifetime
     public async Task<string[]> RunAsync(string command)
     {
         // The markers are computed by the shell, so that the echo of what is typed does not look like them.
+        _ = Linux;
         int number = ++_commands;
         string begin = $"<<{number + 1000}>>", end = $">>{number + 1000}<<";
         string line = $"echo \"<<$(({number}+1000))>>\"; {command}; echo \">>$(({number}+1000))<<\"\r";
@@ -70,7 +83,12 @@ public abstract class LiveGuest : IAsyncLifetime
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }
 
-    private protected abstract DebianGuest Create();
+    /// <summary>Makes the machine; null if there is none to test with.</summary>
+    private protected abstract DebianGuest? Create();
+
+    /// <summary>An archive with a module in it as /dummy.ko.</summary>
+    private protected static byte[]? ModuleArchive(string? path) =>
+        path is null ? null : new InitramfsBuilder().AddFile("/dummy.ko", File.ReadAllBytes(path)).Build();
 }
 
 /// <summary>Entered where it was linked: no randomisation.</summary>
@@ -82,5 +100,20 @@ public sealed class FixedGuest : LiveGuest
 /// <summary>The kernel unpacks and moves itself, and isolates its page tables from those of user mode.</summary>
 public sealed class RandomizedGuest : LiveGuest
 {
-    private protected override DebianGuest Create() => DebianGuest.Create(vcpus: 1, entry: LinuxEntry.Protected, parameters: "pti=on");
+    public override bool HasModule => DebianFiles.Module is not null;
+
+    private protected override DebianGuest Create() =>
+        DebianGuest.Create(vcpus: 1, entry: LinuxEntry.Protected, parameters: "pti=on", files: ModuleArchive(DebianFiles.Module));
+}
+
+/// <summary>The kernel that HYPERSCOPE_OTHER_KERNEL names, with the module that HYPERSCOPE_OTHER_MODULE names.</summary>
+public sealed class OtherGuest : LiveGuest
+{
+    private static readonly string? Kernel = Environment.GetEnvironmentVariable("HYPERSCOPE_OTHER_KERNEL");
+    private static readonly string? Module = Environment.GetEnvironmentVariable("HYPERSCOPE_OTHER_MODULE");
+
+    public override bool HasModule => Module is not null;
+
+    private protected override DebianGuest? Create() =>
+        Kernel is null ? null : DebianGuest.Create(vcpus: 1, kernelPath: Kernel, files: ModuleArchive(Module));
 }
