@@ -42,7 +42,7 @@ internal sealed partial class IntrospectedVcpu
     /// <summary>Nothing has made the event pointless since it was decided on: what was accessed is still restricted or watched.</summary>
     public bool IsEventDue => _pendingEvent is not (EventId.PageFault or EventId.Access) || IsAccessDenied;
 
-    private bool IsAccessDenied => session.Vm.AccessMap.Denies(_accessedGpa, _accessLength, _accessKind);
+    private bool IsAccessDenied => vcpu.View.AccessMap.Denies(_accessedGpa, _accessLength, _accessKind);
 
     private EventOutcome SendAccess(in PageTrackAccess access)
     {
@@ -51,9 +51,10 @@ internal sealed partial class IntrospectedVcpu
         detailed.Gpa = access.Gpa;
         detailed.Access = access.Kind;
         detailed.Size = (ushort)access.Length;
-        detailed.IsWatch = (session.Vm.AccessMap.Denied(access.Gpa.Frame.Value) & access.Kind) == 0;
+        detailed.View = vcpu.View.Index;
+        detailed.IsWatch = (vcpu.View.AccessMap.Denied(access.Gpa.Frame.Value) & access.Kind) == 0;
         int shown = Math.Min(access.Length, AccessData.Size);
-        _ = session.Vm.Memory.TryRead(access.Gpa, ((Span<byte>)detailed.Current)[..shown]);
+        _ = session.Vm.Memory.TryRead(vcpu.View.Backing(access.Gpa), ((Span<byte>)detailed.Current)[..shown]);
         if (!access.NewData.IsEmpty)
         {
             detailed.IsNewKnown = true;

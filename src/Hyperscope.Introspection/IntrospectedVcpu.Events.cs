@@ -187,7 +187,7 @@ internal sealed partial class IntrospectedVcpu
             FillHeader(T.Id);
             int length = Message.CompleteEvent(_buffer, 0, data);
             if (!session.Dialect.IsCore)
-                length = session.TranslateEvent(_buffer, length, T.Id);
+                length = session.TranslateEvent(_buffer, length, T.Id, vcpu.View.Index);
             _pendingEvent = T.Id;
             lock (_gate)
             {

@@ -186,7 +186,7 @@ public sealed partial class IntrospectionSession
         uint seq = 0;
         int length = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
         if (!Dialect.IsCore)
-            _ = TranslateEvent(message, length, EventId.Unhook);
+            _ = TranslateEvent(message, length, EventId.Unhook, view: 0);
         SendEvent(message, ref seq, EventId.Unhook, vcpu: null);
         return !IsClosed;
     }

@@ -48,6 +48,19 @@ public static class CommandCatalog
     [
         Row<VmSetWatches>(),
         Row<VmGetWatchInfo, VmGetWatchInfoReply>(),
+        Row<VmCreateView, ViewNumber>(),
+        Row<VmDestroyView>(),
+        Row<VcpuSwitchView>(),
+        Row<VcpuGetView, ViewNumber>(),
+        Row<VcpuControlView>(),
+        Row<VmSetViewPageAccess>(),
+        Row<VcpuChangeGfn>(),
+        Row<VmGetNextGfn, VmGetMaxGfnReply>(),
+        Row<VmAllocateGfn>(),
+        Row<VmFreeGfn>(),
+        Row<VmQueryPhysical, VmQueryPhysicalReply>(),
+        Row<VmGetMemoryFile>(),
+        Row<VmSetWriteBitmap>(),
     ];
 
     /// <summary>Commands beyond v9, in the order of ids from <see cref="KvmiConstants.FirstExtensionId"/> up.</summary>

@@ -18,10 +18,10 @@ public sealed unsafe partial class SoftwareVcpu
             return null;
         while (true)
         {
-            if (!TryFetchPage(linear, out byte* code, out ulong gpa))
+            if (!TryFetchPage(linear, out byte* code, out ulong gpa, out ulong guestFrame))
                 return null;
             CodeSize codeSize = CurrentCodeSize;
-            long variant = _map.ExecuteWatchVersion(gpa >> 12);
+            long variant = _map.ExecuteWatchVersion(guestFrame);
             Op* block = _blocks.Find(gpa, linear, (byte)codeSize, variant);
             if (block != null)
             {
@@ -41,7 +41,7 @@ public sealed unsafe partial class SoftwareVcpu
                 continue; // mappings may have changed meanwhile
             }
 
-            return Build(code, gpa, linear, rip, codeSize, variant, out isLinkable);
+            return Build(code, gpa, guestFrame, linear, rip, codeSize, variant, out isLinkable);
         }
     }
 
@@ -59,15 +59,15 @@ public sealed unsafe partial class SoftwareVcpu
         return rip <= _c->Cs.Limit || StopWith(null, X64.Vector.GeneralProtection, 0);
     }
 
-    /// <summary>Translates for execution. False: a fault, a restriction, or (RunAlone) an access that must not be cached.</summary>
-    private bool TryFetchPage(ulong linear, out byte* code, out ulong gpa)
+    /// <summary>Translates for execution; the physical address is that of the memory behind the frame. False: a fault, a restriction, or (RunAlone) an access that must not be cached.</summary>
+    private bool TryFetchPage(ulong linear, out byte* code, out ulong gpa, out ulong guestFrame)
     {
         TlbEntry* entry = _c->Tlb + ((linear >> 12) & Tlb.IndexMask);
         if (entry->ExecuteTag != linear >> 12)
         {
             Piece piece = default;
             code = null;
-            gpa = 0;
+            gpa = guestFrame = 0;
             if (!ResolvePiece(null, linear, 1, PageAccess.Execute, Privilege.Current, default, ref piece))
                 return false;
             if (entry->ExecuteTag != linear >> 12)
@@ -79,17 +79,18 @@ public sealed unsafe partial class SoftwareVcpu
 
         code = (byte*)linear + entry->Addend;
         gpa = (_tlb.Frame(entry) << 12) | (linear & 0xFFF);
+        guestFrame = _tlb.GuestFrame(entry);
         return true;
     }
 
     // A block ends in front of an instruction with a byte that is watched for execution; that one is executed alone, each time. Blocks are filed
     // under the version of the watches they were made with, so a change of watches leads to other blocks.
-    private Op* Build(byte* code, ulong gpa, ulong linear, ulong rip, CodeSize codeSize, long variant, out bool isLinkable)
+    private Op* Build(byte* code, ulong gpa, ulong guestFrame, ulong linear, ulong rip, CodeSize codeSize, long variant, out bool isLinkable)
     {
         isLinkable = false;
         WatchedBytes? watched = null;
         if (variant != 0)
-            _ = _map.Denied(gpa >> 12, out watched);
+            _ = _map.Denied(guestFrame, out watched);
         Op* first = _blocks.Reserve();
         Op* op = first;
         int count = 0, offset = 0, available = 4096 - (int)(gpa & 0xFFF);

@@ -177,6 +177,7 @@ public sealed unsafe partial class SoftwareVcpu
         var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength), _answer);
         _answer.Clear();
         _isReporting = true;
+        Group.Memory.PageTracker.CountAsked(Index);
         PageTrackVerdict verdict = Group.Memory.PageTracker.BeforeAccess(this, access);
         _isReporting = false;
         if (verdict != PageTrackVerdict.Allow)

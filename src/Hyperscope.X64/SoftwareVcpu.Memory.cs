@@ -24,6 +24,9 @@ public sealed unsafe partial class SoftwareVcpu
         /// <summary>Host address, or null: a device.</summary>
         public byte* Host;
         public ulong Gpa;
+
+        /// <summary>Frame whose memory it is.</summary>
+        public ulong Frame;
         public int Length;
         public bool IsReadOnly, IsCode;
     }
@@ -128,7 +131,7 @@ public sealed unsafe partial class SoftwareVcpu
         for (int index = 0; index < _pieceCount; index++)
         {
             if (_pieces[index] is { IsCode: true, IsReadOnly: false })
-                Group.InvalidateCode(_pieces[index].Gpa >> 12);
+                Group.InvalidateCode(_pieces[index].Frame);
         }
     }
 
@@ -263,10 +266,11 @@ public sealed unsafe partial class SoftwareVcpu
         if (!Translate(op, linear, kind, privilege, ref translation))
             return false;
         ulong gfn = translation.Gpa >> 12;
-        piece = new Piece { Gpa = translation.Gpa, Length = length };
-        if (!Group.Memory.TryGetHostPage(gfn, out nint page, out bool isReadOnly))
+        ulong frame = _view.Backing(gfn);
+        piece = new Piece { Gpa = translation.Gpa, Frame = frame, Length = length };
+        if (!Group.Memory.TryGetHostPage(frame, out nint page, out bool isReadOnly))
             return true; // a device
-        ulong pieces = kind == PageAccess.Write ? DecodedPieces(gfn) : 0;
+        ulong pieces = kind == PageAccess.Write ? DecodedPieces(frame) : 0;
         PageAccess denied = _map.Denied(gfn, out WatchedBytes? watched);
         bool isDenied = (denied & kind) != 0;
         if (isDenied ? !IsApproved(translation.Gpa, length, kind, isWatch: false)
@@ -294,11 +298,11 @@ public sealed unsafe partial class SoftwareVcpu
         piece.Host = (byte*)page + (translation.Gpa & 0xFFF);
         piece.IsReadOnly = isReadOnly;
         if (privilege == Privilege.Current)
-            CacheTranslation(linear, translation, gfn, (byte*)page, denied | DataKinds(watched), isReadOnly);
+            CacheTranslation(linear, translation, frame, (byte*)page, denied | DataKinds(watched), isReadOnly);
         return true;
     }
 
-    private void CacheTranslation(ulong linear, in Translation translation, ulong gfn, byte* page, PageAccess denied, bool isReadOnly)
+    private void CacheTranslation(ulong linear, in Translation translation, ulong frame, byte* page, PageAccess denied, bool isReadOnly)
     {
         if (_hasDataBreakpoints && IsWatchedPage(linear))
             return;
@@ -307,13 +311,14 @@ public sealed unsafe partial class SoftwareVcpu
         bool canRead = (denied & PageAccess.Read) == 0;
 
         // Write without read cannot be expressed by hardware either: rights 2 and 6 act as 0 and 4 (kvmi-abi.md 5.1).
-        bool canWrite = canRead && translation.IsWritable && (denied & PageAccess.Write) == 0 && !isReadOnly && !HasCode(gfn);
+        bool canWrite = canRead && translation.IsWritable && (denied & PageAccess.Write) == 0 && !isReadOnly && !HasCode(frame);
         bool canExecute = translation.IsExecutable && (denied & PageAccess.Execute) == 0;
         entry->ReadTag = canRead ? tag : TlbEntry.NoPage;
         entry->WriteTag = canWrite ? tag : TlbEntry.NoPage;
         entry->ExecuteTag = canExecute ? tag : TlbEntry.NoPage;
         entry->Addend = (long)page - (long)(linear & ~0xFFFUL);
-        _tlb.Frame(entry) = gfn;
+        _tlb.Frame(entry) = frame;
+        _tlb.GuestFrame(entry) = translation.Gpa >> 12;
     }
 
     // A vCPU that still has blocks of a frame treats it as code, even while another vCPU is making the frame data.

@@ -5,6 +5,8 @@ namespace Hyperscope.Kvmi.Tests;
 /// <summary>Messages beyond v9 against bytes written by hand.</summary>
 public sealed class ExtensionVectorTests
 {
+    private static readonly VcpuIndex V2 = new(2);
+
     private static readonly Dictionary<string, Func<byte[]>> Built = new()
     {
         ["req.VmSetWatches"] = () => Command(new VmSetWatches(2), MemoryMarshal.AsBytes<WatchEntry>(
@@ -13,6 +15,24 @@ public sealed class ExtensionVectorTests
         ]).ToArray()),
         ["req.VmGetWatchInfo"] = () => Command(default(VmGetWatchInfo)),
         ["rpl.VmGetWatchInfo"] = () => Reply(MessageId.VmGetWatchInfo, new VmGetWatchInfoReply(3, 0x1000, (ulong)WatchBudget.Limit, 7, 2)),
+        ["req.VmCreateView"] = () => Command(default(VmCreateView)),
+        ["rpl.VmCreateView"] = () => Reply(MessageId.VmCreateView, new ViewNumber(3)),
+        ["req.VmDestroyView"] = () => Command(new VmDestroyView(3)),
+        ["req.VcpuSwitchView"] = () => Command(new VcpuSwitchView(V2, 3)),
+        ["req.VcpuGetView"] = () => Command(new VcpuGetView(V2)),
+        ["rpl.VcpuGetView"] = () => Reply(MessageId.VcpuGetView, new ViewNumber(3)),
+        ["req.VcpuControlView"] = () => Command(new VcpuControlView(V2, 3, visible: true)),
+        ["req.VmSetViewPageAccess"] = () => Command(new VmSetViewPageAccess(3, 1), Bytes(new PageAccessEntry(
+            new Gpa(0x1000), PageAccess.Read | PageAccess.Execute))),
+        ["req.VcpuChangeGfn"] = () => Command(new VcpuChangeGfn(V2, 3, new Gfn(5), new Gfn(9))),
+        ["req.VmGetNextGfn"] = () => Command(default(VmGetNextGfn)),
+        ["rpl.VmGetNextGfn"] = () => Reply(MessageId.VmGetNextGfn, new VmGetMaxGfnReply(new Gfn(0x2_0000))),
+        ["req.VmAllocateGfn"] = () => Command(new VmAllocateGfn(new Gfn(0x2_0000))),
+        ["req.VmFreeGfn"] = () => Command(new VmFreeGfn(new Gfn(0x2_0000))),
+        ["req.VmQueryPhysical"] = () => Command(new VmQueryPhysical(new Gfn(5))),
+        ["rpl.VmQueryPhysical"] = () => Reply(MessageId.VmQueryPhysical, new VmQueryPhysicalReply(new Gfn(0x100), 0x1_FF00)),
+        ["req.VmGetMemoryFile"] = () => Command(default(VmGetMemoryFile)),
+        ["req.VmSetWriteBitmap"] = () => Command(new VmSetWriteBitmap(3, 1), Bytes(new WriteBitmapEntry(new Gpa(0x1000), 0xFFFF_FFFD))),
         ["ev.Cpuid"] = () => Bytes(new CpuidEvent(13, 1, 2)),
         ["ev.CreateVcpu"] = () => [],
         ["ev.Access"] = () => Bytes(Access()),
@@ -59,6 +79,15 @@ public sealed class ExtensionVectorTests
         AssertPadding<VmSetWatches>("req.VmSetWatches", 8, [4, 5, 6, 7]);
         AssertPadding<WatchEntry>("req.VmSetWatches", 16, [13, 14, 15]);
         AssertPadding<AccessEvent>("ev.Access", 0, [22, 23]);
+        AssertPadding<VmDestroyView>("req.VmDestroyView", 8, [2, 3, 4, 5, 6, 7]);
+        AssertPadding<VcpuSwitchView>("req.VcpuSwitchView", 8, [2, 4, 7, 10, 13, 15]);
+        AssertPadding<VcpuGetView>("req.VcpuGetView", 8, [2, 4, 7]);
+        AssertPadding<VcpuControlView>("req.VcpuControlView", 8, [2, 7, 10, 11, 12, 15]);
+        AssertPadding<VmSetViewPageAccess>("req.VmSetViewPageAccess", 8, [4, 7]);
+        AssertPadding<VcpuChangeGfn>("req.VcpuChangeGfn", 8, [2, 7, 10, 15]);
+        AssertPadding<VmSetWriteBitmap>("req.VmSetWriteBitmap", 8, [4, 7]);
+        AssertPadding<WriteBitmapEntry>("req.VmSetWriteBitmap", 16, [12, 15]);
+        AssertPadding<ViewNumber>("rpl.VmCreateView", 16, [2, 7]);
         Assert.False(new WatchEntry(default, 0, PageAccess.Write).IsWellFormed);
         Assert.False(new WatchEntry(default, KvmiConstants.MaxWatchLength + 1, PageAccess.Write).IsWellFormed);
         Assert.True(new WatchEntry(default, KvmiConstants.MaxWatchLength, PageAccess.Write).IsWellFormed);

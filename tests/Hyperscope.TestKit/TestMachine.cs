@@ -53,7 +53,7 @@ public sealed unsafe class TestMachine : IDisposable
         _memoryBytes = memoryBytes;
         _nextTable = memoryBytes;
         _ = Memory.AddSlot(new Gpa(0), memoryBytes);
-        Group = new ProcessorGroup(Memory, AccessMap, Bus);
+        Group = new ProcessorGroup(Memory, Views, Bus);
         if (mode == CpuMode.Bits64)
             BuildTables();
         for (int index = 0; index < vcpus; index++)
@@ -64,7 +64,9 @@ public sealed unsafe class TestMachine : IDisposable
 
     public GuestMemory Memory { get; } = new();
 
-    public AccessMap AccessMap { get; } = new();
+    public AccessMap AccessMap => Views.Main.AccessMap;
+
+    public ViewTable Views { get; } = new();
 
     public TestBus Bus { get; } = new();
 

@@ -117,6 +117,9 @@ public sealed class PageTracker
     /// <summary>Counts an access for <see cref="Passed"/>. On the vCPU's thread.</summary>
     public void CountPassed(VcpuIndex vcpu) => _passed.Increment(vcpu);
 
+    /// <summary>Counts an access for <see cref="Asked"/>. On the vCPU's thread.</summary>
+    public void CountAsked(VcpuIndex vcpu) => _asked.Increment(vcpu);
+
     /// <summary>Adds a subscriber.</summary>
     public void Subscribe(IPageTrackSubscriber subscriber)
     {
@@ -134,7 +137,6 @@ public sealed class PageTracker
     /// <summary>Asks every subscriber, even after one said no.</summary>
     public PageTrackVerdict BeforeAccess(IVcpu vcpu, in PageTrackAccess access)
     {
-        _asked.Increment(vcpu.Index);
         var verdict = PageTrackVerdict.Allow;
         foreach (IPageTrackSubscriber subscriber in Volatile.Read(ref _subscribers))
         {

@@ -11,16 +11,16 @@ namespace Hyperscope.Machine.Tests.Control;
 /// <summary>A running VM with the self-test guest and a C# tool attached to it.</summary>
 internal sealed class ExtensionBench : IAsyncDisposable
 {
-    private readonly Introspector _introspector;
-
     private ExtensionBench(VirtualMachine machine, Introspector introspector, IntrospectedVm tool)
     {
         Machine = machine;
-        _introspector = introspector;
+        Introspector = introspector;
         Tool = tool;
     }
 
     public VirtualMachine Machine { get; }
+
+    public Introspector Introspector { get; }
 
     public IntrospectedVm Tool { get; }
 
@@ -69,12 +69,12 @@ internal sealed class ExtensionBench : IAsyncDisposable
 
     public async Task<ulong> ReadAsync(Gpa gpa) => BitConverter.ToUInt64(await Tool.ReadPhysicalAsync(gpa, 8));
 
-    public void Unhook() => _introspector.Unhook();
+    public void Unhook() => Introspector.Unhook();
 
     public async ValueTask DisposeAsync()
     {
         await Tool.DisposeAsync();
-        _introspector.Dispose();
+        Introspector.Dispose();
         await Machine.DisposeAsync();
     }
 
