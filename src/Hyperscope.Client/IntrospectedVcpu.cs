@@ -97,6 +97,18 @@ public sealed partial class IntrospectedVcpu
     public ValueTask ControlSinglestepAsync(bool enable, CancellationToken cancellation = default) =>
         Tell(new VcpuControlSinglestep(Index, enable), cancellation);
 
+    /// <summary>Has the vCPU see memory by another view, from its next instruction on. An extension of v9.</summary>
+    public ValueTask SwitchViewAsync(ushort view, CancellationToken cancellation = default) =>
+        Tell(new VcpuSwitchView(Index, view), cancellation);
+
+    /// <summary>Asks which view the vCPU is in. An extension of v9.</summary>
+    public async ValueTask<ushort> GetViewAsync(CancellationToken cancellation = default) =>
+        (await Ask<VcpuGetView, ViewNumber>(new VcpuGetView(Index), cancellation).ConfigureAwait(false)).View;
+
+    /// <summary>Lets the guest switch this vCPU to a view by VMFUNC, or not any more. An extension of v9.</summary>
+    public ValueTask ShowViewAsync(ushort view, bool visible, CancellationToken cancellation = default) =>
+        Tell(new VcpuControlView(Index, view, visible), cancellation);
+
     /// <summary>Translates a linear address with the vCPU's paging; <see langword="null"/> if it is not mapped.</summary>
     public async ValueTask<Gpa?> TranslateAsync(Gva gva, CancellationToken cancellation = default) =>
         (await Ask<VcpuTranslateGva, VcpuTranslateGvaReply>(new VcpuTranslateGva(Index, gva), cancellation).ConfigureAwait(false)).Gpa;

@@ -43,6 +43,18 @@ internal static class CommandTable
         OnReceiver<VmControlCleanup>(static (session, in command) => session.ControlCleanup(command.Enable));
         OnReceiver<VmGetMaxGfn, VmGetMaxGfnReply>(static (session, in _, out reply) => session.GetMaxGfn(out reply));
         OnReceiverData<VmSetPageAccess>(static (session, in command, tail, ref _) => session.SetPageAccess(command, tail));
+        OnReceiverData<VmSetWatches>(static (session, in command, tail, ref _) => session.SetWatches(command, tail));
+        OnReceiverData<VmSetWriteBitmap>(static (session, in command, tail, ref _) => session.SetWriteBitmap(command, tail));
+        OnReceiverData<VmSetViewPageAccess>(static (session, in command, tail, ref _) => session.SetPageAccess(command, tail));
+        OnReceiver<VmCreateView, ViewNumber>(static (session, in _, out reply) => session.CreateView(out reply));
+        OnReceiver<VmDestroyView>(static (session, in command) => session.DestroyView(command.View.View));
+        OnReceiver<VmGetNextGfn, VmGetMaxGfnReply>(static (session, in _, out reply) => session.GetNextGfn(out reply));
+        OnReceiver<VmAllocateGfn>(static (session, in command) => session.AllocateGfn(command.Gfn));
+        OnReceiver<VmFreeGfn>(static (session, in command) => session.FreeGfn(command.Gfn));
+        OnReceiver<VmQueryPhysical, VmQueryPhysicalReply>(
+            static (session, in command, out reply) => session.QueryPhysical(command.Gfn, out reply));
+        OnReceiverData<VmGetMemoryFile>(static (session, in _, _, ref reply) => session.GetMemoryFile(ref reply));
+        OnReceiver<VmGetWatchInfo, VmGetWatchInfoReply>(static (session, in _, out reply) => session.GetWatchInfo(out reply));
 
         OnVcpu<VcpuGetInfo, VcpuGetInfoReply>(static (vcpu, in _, out reply) => vcpu.GetInfo(out reply));
         OnVcpu<VcpuControlEvents>(static (vcpu, in command) => vcpu.ControlEvents(command.EventId, command.Enable));
@@ -58,6 +70,10 @@ internal static class CommandTable
         OnVcpu<VcpuGetMtrrType, VcpuGetMtrrTypeReply>(static (vcpu, in command, out reply) => vcpu.GetMtrrType(command.Gpa, out reply));
         OnVcpu<VcpuControlMsr>(static (vcpu, in command) => vcpu.ControlMsr(command.Msr, command.Enable));
         OnVcpu<VcpuControlSinglestep>(static (vcpu, in command) => vcpu.ControlSinglestep(command.Enable));
+        OnVcpu<VcpuSwitchView>(static (vcpu, in command) => vcpu.SwitchView(command.View.View));
+        OnVcpu<VcpuGetView, ViewNumber>(static (vcpu, in _, out reply) => vcpu.GetView(out reply));
+        OnVcpu<VcpuControlView>(static (vcpu, in command) => vcpu.ControlView(command.View, command.Visible));
+        OnVcpu<VcpuChangeGfn>(static (vcpu, in command) => vcpu.ChangeGfn(command));
         OnVcpu<VcpuTranslateGva, VcpuTranslateGvaReply>(static (vcpu, in command, out reply) => vcpu.TranslateGva(command.Gva, out reply));
     }
 

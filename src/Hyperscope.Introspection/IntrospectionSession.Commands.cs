@@ -7,7 +7,11 @@ public sealed partial class IntrospectionSession
 {
     internal KvmError GetVersion(out GetVersionReply reply)
     {
-        reply = new GetVersionReply(KvmiConstants.Version, new Features(Vm.Capabilities.HasFlag(VmCapabilities.SingleStep)));
+        bool hasViews = !Dialect.IsCore && Vm.Capabilities.HasFlag(VmCapabilities.Views);
+        reply = new GetVersionReply(KvmiConstants.Version, new Features(
+            Vm.Capabilities.HasFlag(VmCapabilities.SingleStep),
+            viewFunction: hasViews && Vm.Capabilities.HasFlag(VmCapabilities.ViewFunction),
+            hasViews));
         return KvmError.None;
     }
 
@@ -16,7 +20,7 @@ public sealed partial class IntrospectionSession
         // The reference counts the event id among the commands it knows.
         if (id != MessageId.Event && !CommandTable.TryGet(id, out _))
             return Dialect.UnknownIdInCheck;
-        return Commands.Allows((int)id) ? KvmError.None : KvmError.NotPermitted;
+        return Commands.Allows(id) ? KvmError.None : KvmError.NotPermitted;
     }
 
     internal KvmError CheckEvent(EventId id)
@@ -87,16 +91,24 @@ public sealed partial class IntrospectionSession
         return KvmError.None;
     }
 
-    internal KvmError SetPageAccess(in VmSetPageAccess command, ReadOnlySpan<byte> tail)
+    internal KvmError SetPageAccess(in VmSetPageAccess command, ReadOnlySpan<byte> tail) =>
+        SetPageAccess(Vm.Views.Main, tail[..command.TailSize]);
+
+    internal KvmError SetPageAccess(in VmSetViewPageAccess command, ReadOnlySpan<byte> tail) =>
+        Vm.Views.Find(command.View) is { } view ? SetPageAccess(view, tail[..command.TailSize]) : KvmError.InvalidArgument;
+
+    private KvmError SetPageAccess(View view, ReadOnlySpan<byte> tail)
     {
-        ReadOnlySpan<PageAccessEntry> entries = MemoryMarshal.Cast<byte, PageAccessEntry>(tail[..command.TailSize]);
+        ReadOnlySpan<PageAccessEntry> entries = MemoryMarshal.Cast<byte, PageAccessEntry>(tail);
         KvmError first = KvmError.None;
         bool isTighter = false;
-        AccessMap map = Vm.AccessMap;
+        AccessMap map = view.AccessMap;
         lock (map.WriterLock)
         {
             if (IsClosed)
                 return KvmError.None; // an unhook lifts restrictions after closing; none may follow
+            if (view.IsDestroyed)
+                return KvmError.InvalidArgument;
             MemorySlot? slot = null;
             foreach (ref readonly PageAccessEntry entry in entries)
             {
@@ -122,6 +134,8 @@ public sealed partial class IntrospectionSession
         {
             PageAccess before = map.Set(gfn, entry.Access);
             isTighter |= (before & ~entry.Access) != 0;
+            if (Dialect.PageRightsEndWatches && (entry.Access & PageAccess.Write) != 0)
+                EndWatches(map, gfn);
             return KvmError.None;
         }
         catch (OutOfMemoryException)

@@ -10,10 +10,10 @@ public sealed partial class IntrospectionSession
 
     /// <summary>Rewrites an event in place.</summary>
     /// <returns>Its length on the wire.</returns>
-    internal int TranslateEvent(Span<byte> message, int length, EventId id)
+    internal int TranslateEvent(Span<byte> message, int length, EventId id, ushort view)
     {
         Span<byte> payload = message[KvmiConstants.HeaderSize..length];
-        int size = Dialect.EventToWire(id, payload, payload);
+        int size = Dialect.EventToWire(id, payload, payload, view);
         MemoryMarshal.Write(message, new MessageHeader(Dialect.EventMessageId, (ushort)size, 0));
         return KvmiConstants.HeaderSize + size;
     }
@@ -54,7 +54,7 @@ public sealed partial class IntrospectionSession
         int size = Dialect.CommandToCore(id, payload, _translated);
         var header = new MessageHeader(id, Math.Max(size, 0), wire.Seq);
         if (size < 0)
-            Refuse(header, KvmError.InvalidArgument, buffer, isSilent);
+            Refuse(header, (KvmError)(-size), buffer, isSilent);
         else if (id == MessageId.Event)
             ToVcpu(header, _translated.AsSpan(0, size), reader, buffer, null, isSilent: true); // a tool awaits no error for it
         else

@@ -116,7 +116,7 @@ public sealed partial class IntrospectionSession
 
         if (!CommandTable.TryGet(header.MessageId, out CommandRow? row))
             RefuseOutright(header, KvmError.UnknownCommand, buffer, isSilent);
-        else if (!Commands.Allows(header.Id))
+        else if (!Commands.Allows(header.MessageId))
             RefuseOutright(header, KvmError.NotPermitted, buffer, isSilent);
         else if (row.RunsOnVcpu)
             ToVcpu(header, payload, reader, buffer, row, isSilent);

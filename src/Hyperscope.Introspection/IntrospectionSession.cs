@@ -69,9 +69,6 @@ public sealed partial class IntrospectionSession
 
     internal Dialect Dialect { get; private set; }
 
-    /// <summary>Replies to page faults may turn out to have data.</summary>
-    internal bool MayHavePageFaultData => _options.Dialect.HasPageFaultReplyData || !_options.Dialect.IsSettled;
-
     internal PermissionMask Commands { get; } = new(KvmiConstants.MessageCount, Mandatory());
 
     internal PermissionMask Events { get; } = new(KvmiConstants.EventCount, 0);
@@ -189,7 +186,7 @@ public sealed partial class IntrospectionSession
         uint seq = 0;
         int length = Message.WriteEvent(message, 0, new EventHeader(default, EventId.Unhook), default(UnhookEvent));
         if (!Dialect.IsCore)
-            _ = TranslateEvent(message, length, EventId.Unhook);
+            _ = TranslateEvent(message, length, EventId.Unhook, view: 0);
         SendEvent(message, ref seq, EventId.Unhook, vcpu: null);
         return !IsClosed;
     }

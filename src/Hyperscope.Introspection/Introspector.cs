@@ -105,7 +105,7 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
     void IVcpuEvents.OnEntry(IVcpu vcpu)
     {
         Find(vcpu)?.Service();
-        if (_interceptions[vcpu.Index.Value].CleanUp(vcpu))
+        if (_interceptions[vcpu.Index.Value].CleanUp(vcpu, _vm.Views))
             CleanedUp?.Invoke();
     }
 
@@ -205,7 +205,7 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
                 return ControlError.None;
             session.End();
             _vm.Memory.PageTracker.Unsubscribe(this);
-            LiftRestrictions();
+            session.UndoViews();
             _session = null;
             foreach (VcpuInterception interception in _interceptions)
                 interception.RequestCleanup(session.CleansUp);
@@ -229,12 +229,5 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
             PermissionMask mask = isCommand ? session.Commands : session.Events;
             return mask.TrySet(id, allow == 1) ? ControlError.None : ControlError.NotPermitted;
         }
-    }
-
-    private void LiftRestrictions()
-    {
-        lock (_vm.AccessMap.WriterLock)
-            _vm.AccessMap.Clear();
-        _vm.InvalidateTranslations();
     }
 }

@@ -9,6 +9,9 @@ internal sealed class PermissionMask(int count, ulong mandatory)
     private ulong _bits = mandatory;
     private bool _extensions;
 
+    /// <summary>True if a command may be used; one that does what an older one does goes by that one's permission.</summary>
+    public bool Allows(MessageId id) => Allows((int)(id == MessageId.VmSetViewPageAccess ? MessageId.VmSetPageAccess : id));
+
     /// <summary>True if the id is known by number and allowed.</summary>
     public bool Allows(int id) =>
         id < count ? (Volatile.Read(ref _bits) >> id & 1) != 0 : id >= KvmiConstants.FirstExtensionId && Volatile.Read(ref _extensions);

@@ -5,6 +5,7 @@ namespace Hyperscope.Introspection;
 internal sealed class VcpuInterception
 {
     private readonly HashSet<uint> _msrs = [];
+    private readonly HashSet<View> _shown = [];
     private VcpuIntercepts _own;
     private int _touched;
     private int _cleanup; // 0 nothing owed, 1 forget, 2 restore
@@ -47,13 +48,36 @@ internal sealed class VcpuInterception
             Volatile.Write(ref _cleanup, restore ? 2 : 1);
     }
 
+    /// <summary>Switches the view; false if it was destroyed.</summary>
+    public bool TrySwitchView(IVcpu vcpu, View view)
+    {
+        Volatile.Write(ref _touched, 1);
+        return vcpu.TrySwitchView(view);
+    }
+
+    /// <summary>Shows a view to the guest, or hides it.</summary>
+    public void ShowView(IVcpu vcpu, View view, bool isVisible)
+    {
+        if (isVisible)
+            _shown.Add(view);
+        else
+            _shown.Remove(view);
+        vcpu.ShowView(view, isVisible);
+        Volatile.Write(ref _touched, 1);
+    }
+
     /// <summary>Does what is owed; false if nothing was. On the vCPU's thread.</summary>
-    public bool CleanUp(IVcpu vcpu)
+    public bool CleanUp(IVcpu vcpu, ViewTable views)
     {
         int cleanup = Volatile.Read(ref _cleanup);
         if (cleanup == 0)
             return false;
         vcpu.IsSingleStepping = false;
+        foreach (View view in _shown)
+            vcpu.ShowView(view, isVisible: false);
+        _shown.Clear();
+        _ = vcpu.TrySwitchView(views.Main);
+        views.DestroyUnused();
         if (cleanup == 2)
         {
             vcpu.Intercepts &= ~_own;

@@ -82,4 +82,49 @@ public enum MessageId : ushort
 
     /// <inheritdoc cref="Kvmi.VcpuTranslateGva"/>
     VcpuTranslateGva = 25,
+
+    /// <inheritdoc cref="Kvmi.VmSetWatches"/>
+    VmSetWatches = KvmiConstants.FirstExtensionId,
+
+    /// <inheritdoc cref="Kvmi.VmGetWatchInfo"/>
+    VmGetWatchInfo = KvmiConstants.FirstExtensionId + 1,
+
+    /// <inheritdoc cref="Kvmi.VmCreateView"/>
+    VmCreateView = KvmiConstants.FirstExtensionId + 2,
+
+    /// <inheritdoc cref="Kvmi.VmDestroyView"/>
+    VmDestroyView = KvmiConstants.FirstExtensionId + 3,
+
+    /// <inheritdoc cref="Kvmi.VcpuSwitchView"/>
+    VcpuSwitchView = KvmiConstants.FirstExtensionId + 4,
+
+    /// <inheritdoc cref="Kvmi.VcpuGetView"/>
+    VcpuGetView = KvmiConstants.FirstExtensionId + 5,
+
+    /// <inheritdoc cref="Kvmi.VcpuControlView"/>
+    VcpuControlView = KvmiConstants.FirstExtensionId + 6,
+
+    /// <inheritdoc cref="Kvmi.VmSetViewPageAccess"/>
+    VmSetViewPageAccess = KvmiConstants.FirstExtensionId + 7,
+
+    /// <inheritdoc cref="Kvmi.VcpuChangeGfn"/>
+    VcpuChangeGfn = KvmiConstants.FirstExtensionId + 8,
+
+    /// <inheritdoc cref="Kvmi.VmGetNextGfn"/>
+    VmGetNextGfn = KvmiConstants.FirstExtensionId + 9,
+
+    /// <inheritdoc cref="Kvmi.VmAllocateGfn"/>
+    VmAllocateGfn = KvmiConstants.FirstExtensionId + 10,
+
+    /// <inheritdoc cref="Kvmi.VmFreeGfn"/>
+    VmFreeGfn = KvmiConstants.FirstExtensionId + 11,
+
+    /// <inheritdoc cref="Kvmi.VmQueryPhysical"/>
+    VmQueryPhysical = KvmiConstants.FirstExtensionId + 12,
+
+    /// <inheritdoc cref="Kvmi.VmGetMemoryFile"/>
+    VmGetMemoryFile = KvmiConstants.FirstExtensionId + 13,
+
+    /// <inheritdoc cref="Kvmi.VmSetWriteBitmap"/>
+    VmSetWriteBitmap = KvmiConstants.FirstExtensionId + 14,
 }

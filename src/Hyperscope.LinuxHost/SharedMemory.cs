@@ -2,11 +2,16 @@ using System.Runtime.InteropServices;
 
 namespace Hyperscope.LinuxHost;
 
-/// <summary>An anonymous memory file (memfd), the backing of guest memory.</summary>
-/// <remarks>The descriptor can be mapped any number of times and passed to other processes; pages exist once touched.</remarks>
+/// <summary>A memory file, the backing of guest memory: anonymous (memfd), or with a name in a file system.</summary>
+/// <remarks>The descriptor can be mapped any number of times and passed to other processes; pages exist once touched, so a file may be as
+/// large as its highest offset needs.</remarks>
 public sealed partial class SharedMemory : IDisposable
 {
     private const uint CloseOnExec = 1; // MFD_CLOEXEC
+    private const int ReadWrite = 2, Create = 0x40, Truncate = 0x200, OpenCloseOnExec = 0x8_0000, OwnerOnly = 0x180; // O_*, S_*
+    private const int KeepSize = 1, PunchHole = 2; // FALLOC_FL_*
+
+    private readonly string? _path;
 
     /// <summary>Creates a memory file of <paramref name="size"/> zero bytes.</summary>
     /// <param name="name">Shown in /proc, for people only.</param>
@@ -17,20 +22,54 @@ public sealed partial class SharedMemory : IDisposable
         Handle = MemfdCreate(name, CloseOnExec);
         if (Handle.IsInvalid)
             throw LinuxException.FromLastCall("memfd_create");
-        Size = size;
-        if (Ftruncate(Handle, checked((long)size)) < 0)
-        {
-            LinuxException failure = LinuxException.FromLastCall($"ftruncate to {size} bytes");
-            Handle.Dispose();
-            throw failure;
-        }
+        Start(size);
     }
+
+    private SharedMemory(FileDescriptorHandle handle, string path, ulong size)
+    {
+        Handle = handle;
+        _path = path;
+        Start(size);
+    }
+
+    /// <summary>Makes a file of <paramref name="size"/> zero bytes that only its owner can open. What was there is lost.</summary>
+    /// <exception cref="LinuxException">open or ftruncate failed.</exception>
+    public static SharedMemory CreateFile(string path, ulong size)
+    {
+        FileDescriptorHandle handle = Open(path, ReadWrite | Create | Truncate | OpenCloseOnExec, OwnerOnly);
+        if (handle.IsInvalid)
+            throw LinuxException.FromLastCall($"open of {path}");
+        return new SharedMemory(handle, System.IO.Path.GetFullPath(path), size);
+    }
+
+    /// <summary>Where another process can open it: its name, or else a name below /proc.</summary>
+    public string Path => _path ?? string.Create(
+        System.Globalization.CultureInfo.InvariantCulture, $"/proc/{Environment.ProcessId}/fd/{Handle.DangerousGetHandle()}");
 
     /// <summary>The memory file's descriptor.</summary>
     public FileDescriptorHandle Handle { get; }
 
     /// <summary>Size in bytes.</summary>
-    public ulong Size { get; }
+    public ulong Size { get; private set; }
+
+    /// <summary>Makes the file longer; the new bytes are zero.</summary>
+    /// <exception cref="LinuxException">ftruncate failed.</exception>
+    public void Grow(ulong size)
+    {
+        if (size <= Size)
+            return;
+        if (Ftruncate(Handle, checked((long)size)) < 0)
+            throw LinuxException.FromLastCall($"ftruncate to {size} bytes");
+        Size = size;
+    }
+
+    /// <summary>Makes a range zero and gives its memory back.</summary>
+    /// <exception cref="LinuxException">fallocate failed.</exception>
+    public void Discard(ulong offset, ulong length)
+    {
+        if (Fallocate(Handle, KeepSize | PunchHole, checked((long)offset), checked((long)length)) < 0)
+            throw LinuxException.FromLastCall($"fallocate of {length} bytes at offset {offset}");
+    }
 
     /// <summary>Maps a range of the file, shared, readable and writable.</summary>
     /// <exception cref="LinuxException">mmap failed.</exception>
@@ -38,6 +77,25 @@ public sealed partial class SharedMemory : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => Handle.Dispose();
+
+    private void Start(ulong size)
+    {
+        try
+        {
+            Grow(size);
+        }
+        catch (LinuxException)
+        {
+            Handle.Dispose();
+            throw;
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial FileDescriptorHandle Open(string path, int flags, int mode);
+
+    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
+    private static partial int Fallocate(FileDescriptorHandle fd, int mode, long offset, long length);
 
     [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial FileDescriptorHandle MemfdCreate(string name, uint flags);

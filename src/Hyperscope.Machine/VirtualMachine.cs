@@ -35,7 +35,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         _steps = clock as InstructionClock;
         if (_steps is not null && options.VcpuCount != 1)
             throw new ArgumentException($"a clock of instructions goes with one vCPU, not {options.VcpuCount}", nameof(options));
-        _processors = new ProcessorGroup(Memory, AccessMap, new DeviceBus());
+        _processors = new ProcessorGroup(Memory, Views, new DeviceBus());
         for (int index = 0; index < options.VcpuCount; index++)
             _processors.AddVcpu(options.CpuModel).Clock = clock;
         Board = new PcBoard(new PcBoardOptions
@@ -79,7 +79,10 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     public GuestMemory Memory { get; } = new();
 
     /// <inheritdoc/>
-    public AccessMap AccessMap { get; } = new();
+    public AccessMap AccessMap => Views.Main.AccessMap;
+
+    /// <inheritdoc/>
+    public ViewTable Views { get; } = new();
 
     /// <summary>The software processors.</summary>
     public IReadOnlyList<SoftwareVcpu> Processors => _processors.Vcpus;

@@ -20,12 +20,12 @@ public sealed class ProcessorGroup
 
     /// <summary>Makes an empty group over a VM's memory.</summary>
     /// <param name="memory">Guest memory; the group answers its invalidation callbacks.</param>
-    /// <param name="accessMap">Rights of frames.</param>
+    /// <param name="views">Rights of frames.</param>
     /// <param name="bus">Ports and device memory.</param>
-    public ProcessorGroup(GuestMemory memory, AccessMap accessMap, IGuestBus bus)
+    public ProcessorGroup(GuestMemory memory, ViewTable views, IGuestBus bus)
     {
         Memory = memory;
-        AccessMap = accessMap;
+        Views = views;
         Bus = bus;
         memory.TranslationsInvalid += InvalidateTranslations;
         memory.Written += InvalidateCode;
@@ -35,7 +35,7 @@ public sealed class ProcessorGroup
     public GuestMemory Memory { get; }
 
     /// <summary>Rights of frames.</summary>
-    public AccessMap AccessMap { get; }
+    public ViewTable Views { get; }
 
     /// <summary>Ports and device memory.</summary>
     public IGuestBus Bus { get; }

@@ -18,10 +18,11 @@ public sealed unsafe partial class SoftwareVcpu
             return null;
         while (true)
         {
-            if (!TryFetchPage(linear, out byte* code, out ulong gpa))
+            if (!TryFetchPage(linear, out byte* code, out ulong gpa, out ulong guestFrame))
                 return null;
             CodeSize codeSize = CurrentCodeSize;
-            Op* block = _blocks.Find(gpa, linear, (byte)codeSize);
+            long variant = _map.ExecuteWatchVersion(guestFrame);
+            Op* block = _blocks.Find(gpa, linear, (byte)codeSize, variant);
             if (block != null)
             {
                 isLinkable = true;
@@ -40,7 +41,7 @@ public sealed unsafe partial class SoftwareVcpu
                 continue; // mappings may have changed meanwhile
             }
 
-            return Build(code, gpa, linear, rip, codeSize, out isLinkable);
+            return Build(code, gpa, guestFrame, linear, rip, codeSize, variant, out isLinkable);
         }
     }
 
@@ -58,15 +59,15 @@ public sealed unsafe partial class SoftwareVcpu
         return rip <= _c->Cs.Limit || StopWith(null, X64.Vector.GeneralProtection, 0);
     }
 
-    /// <summary>Translates for execution. False: a fault, a restriction, or (RunAlone) an access that must not be cached.</summary>
-    private bool TryFetchPage(ulong linear, out byte* code, out ulong gpa)
+    /// <summary>Translates for execution; the physical address is that of the memory behind the frame. False: a fault, a restriction, or (RunAlone) an access that must not be cached.</summary>
+    private bool TryFetchPage(ulong linear, out byte* code, out ulong gpa, out ulong guestFrame)
     {
         TlbEntry* entry = _c->Tlb + ((linear >> 12) & Tlb.IndexMask);
         if (entry->ExecuteTag != linear >> 12)
         {
             Piece piece = default;
             code = null;
-            gpa = 0;
+            gpa = guestFrame = 0;
             if (!ResolvePiece(null, linear, 1, PageAccess.Execute, Privilege.Current, default, ref piece))
                 return false;
             if (entry->ExecuteTag != linear >> 12)
@@ -78,12 +79,18 @@ public sealed unsafe partial class SoftwareVcpu
 
         code = (byte*)linear + entry->Addend;
         gpa = (_tlb.Frame(entry) << 12) | (linear & 0xFFF);
+        guestFrame = _tlb.GuestFrame(entry);
         return true;
     }
 
-    private Op* Build(byte* code, ulong gpa, ulong linear, ulong rip, CodeSize codeSize, out bool isLinkable)
+    // A block ends in front of an instruction with a byte that is watched for execution; that one is executed alone, each time. Blocks are filed
+    // under the version of the watches they were made with, so a change of watches leads to other blocks.
+    private Op* Build(byte* code, ulong gpa, ulong guestFrame, ulong linear, ulong rip, CodeSize codeSize, long variant, out bool isLinkable)
     {
         isLinkable = false;
+        WatchedBytes? watched = null;
+        if (variant != 0)
+            _ = _map.Denied(guestFrame, out watched);
         Op* first = _blocks.Reserve();
         Op* op = first;
         int count = 0, offset = 0, available = 4096 - (int)(gpa & 0xFFF);
@@ -99,11 +106,17 @@ public sealed unsafe partial class SoftwareVcpu
             ulong ip = (rip + (ulong)offset) & (codeSize == CodeSize.Bits64 ? ulong.MaxValue : 0xFFFF_FFFF);
             if (!bytes.IsEmpty && count < BlockCache.MaxInstructions - 1)
                 outcome = Decoder.Decode(bytes, codeSize, ip, out insn);
+            if (watched is not null && !bytes.IsEmpty && outcome != DecodeOutcome.NeedMore
+                && watched.Overlaps(PageAccess.Execute, (int)(gpa & 0xFFF) + offset, outcome == DecodeOutcome.Ok ? insn.Length : 1))
+            {
+                outcome = DecodeOutcome.NeedMore;
+            }
+
             if (outcome == DecodeOutcome.NeedMore)
             {
                 if (count == 0)
                 {
-                    _c->Stop = StopReason.RunAlone; // the first instruction goes on behind the page
+                    _c->Stop = StopReason.RunAlone; // the first instruction goes on behind the page, or is watched
                     return null;
                 }
 
@@ -144,7 +157,7 @@ public sealed unsafe partial class SoftwareVcpu
         }
 
         isLinkable = true;
-        return _blocks.Add(gpa, linear, (byte)codeSize, (int)(op - first));
+        return _blocks.Add(gpa, linear, (byte)codeSize, variant, (int)(op - first));
     }
 
     private static void EmitInvalid(Op* op, DecodeOutcome outcome, ulong rip, CodeSize codeSize, int index)
@@ -187,6 +200,9 @@ public sealed unsafe partial class SoftwareVcpu
         if (!ResolvePiece(null, linear, length, PageAccess.Execute, Privilege.Current, default, ref piece))
             return;
         Fetch(piece, buffer);
+        ulong gpa = piece.Gpa, secondGpa = 0;
+        if (_answers != 0)
+            ApplyData(PageAccess.Execute, linear, buffer, length);
         DecodeOutcome outcome = Decoder.Decode(new ReadOnlySpan<byte>(buffer, length), codeSize, rip, out Insn insn);
         if (outcome == DecodeOutcome.NeedMore)
         {
@@ -196,9 +212,14 @@ public sealed unsafe partial class SoftwareVcpu
             if (!ResolvePiece(null, second, Decoder.MaxLength - length, PageAccess.Execute, Privilege.Current, default, ref piece))
                 return;
             Fetch(piece, buffer + length);
+            secondGpa = piece.Gpa;
+            if (_answers != 0)
+                ApplyData(PageAccess.Execute, linear, buffer, Decoder.MaxLength);
             outcome = Decoder.Decode(new ReadOnlySpan<byte>(buffer, Decoder.MaxLength), codeSize, rip, out insn);
         }
 
+        if (!PassesExecuteWatches(linear, gpa, length, secondGpa, outcome == DecodeOutcome.Ok ? insn.Length : 1))
+            return;
         Op* op = _single;
         if (outcome != DecodeOutcome.Ok)
         {
@@ -216,11 +237,14 @@ public sealed unsafe partial class SoftwareVcpu
 
         // Attention makes whatever ends the instruction come back here instead of going on.
         _isAlone = true;
+        long budgetBefore = _c->Budget;
         Volatile.Write(ref _c->Attention, long.MinValue);
         Op* result = op->Handler(_c, op);
         while (result != null)
             result = result->Handler(_c, result);
         _isAlone = false;
+        if (_isRehearsal)
+            EndRehearsal(budgetBefore);
     }
 
     private void Fetch(in Piece piece, byte* destination)

@@ -174,13 +174,15 @@ public sealed unsafe partial class SoftwareVcpu
             GetRegisters(out shown);
         }
 
-        var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength));
+        var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength), _answer);
+        _answer.Clear();
         _isReporting = true;
+        Group.Memory.PageTracker.CountAsked(Index);
         PageTrackVerdict verdict = Group.Memory.PageTracker.BeforeAccess(this, access);
         _isReporting = false;
         if (verdict != PageTrackVerdict.Allow)
         {
-            _approvalCount = 0;
+            ForgetApprovals();
             _hasToolRegisters = false;
             if (verdict != PageTrackVerdict.Retry)
                 _stopRequested = true;
@@ -188,7 +190,7 @@ public sealed unsafe partial class SoftwareVcpu
         }
 
         if (_approvalCount < MaxApprovals)
-            _approvals[_approvalCount++] = (_blockedGpa.Value >> 12, _blockedKind);
+            Approve();
         if (!isInstruction)
             return;
         GetRegisters(out KvmRegs after);

@@ -65,7 +65,9 @@ public sealed unsafe partial class SoftwareVcpu
     /// <summary>Forgets all cached translations and the links between blocks.</summary>
     internal void FlushTranslations()
     {
-        _tlb.Flush();
+        foreach (ViewCache cache in _tlbs)
+            cache.Tlb.Flush();
+        Flushes++;
         _largeLow = ulong.MaxValue;
         _largeHigh = 0;
         AdvanceEpoch();
@@ -80,7 +82,8 @@ public sealed unsafe partial class SoftwareVcpu
             return;
         }
 
-        _tlb.FlushPage(linear);
+        foreach (ViewCache cache in _tlbs)
+            cache.Tlb.FlushPage(linear);
         AdvanceEpoch();
     }
 
@@ -316,7 +319,7 @@ public sealed unsafe partial class SoftwareVcpu
 
     private ulong* TableEntry(ulong gpa, out bool canUpdate)
     {
-        if (!Group.Memory.TryGetHostPage(gpa >> 12, out nint page, out bool isReadOnly))
+        if (!Group.Memory.TryGetHostPage(_view.Backing(gpa >> 12), out nint page, out bool isReadOnly))
         {
             canUpdate = false;
             return null; // nothing there: reads as all ones

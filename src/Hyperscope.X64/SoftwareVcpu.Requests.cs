@@ -148,7 +148,11 @@ public sealed unsafe partial class SoftwareVcpu
             }
 
             foreach (ulong gfn in _framesToProtect)
-                _tlb.ProtectFrame(gfn);
+            {
+                foreach (ViewCache cache in _tlbs)
+                    cache.Tlb.ProtectFrame(gfn);
+            }
+
             _framesToDrop.Clear();
             _framesToProtect.Clear();
             if ((requests & VcpuRequests.FlushTranslations) != 0)

@@ -11,7 +11,7 @@ namespace Hyperscope.X64;
 public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
 {
     private readonly CpuState* _c;
-    private readonly Tlb _tlb = new();
+    private Tlb _tlb = new();
     private readonly BlockCache _blocks = new();
     private readonly Op* _single;
     private GCHandle _self;
@@ -25,6 +25,9 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
         Bus = group.Bus;
         Index = index;
         Model = model;
+        _view = group.Views.Main;
+        _map = _view.AccessMap;
+        _tlbs = [new ViewCache(_view, _tlb)];
 
         // Sound: both blocks live until Dispose, which the owner calls after the vCPU's thread has ended.
         _c = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);
@@ -74,7 +77,8 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
             return;
         _disposed = true;
         Debug.Assert(!IsInGuestMode, "disposed while running");
-        _tlb.Dispose();
+        foreach (ViewCache cache in _tlbs)
+            cache.Tlb.Dispose();
         _blocks.Dispose();
         NativeMemory.AlignedFree(_single);
         NativeMemory.AlignedFree(_c->JumpCache);

@@ -12,7 +12,10 @@ internal sealed partial class DebianGuest : IAsyncDisposable
     public const string CommandLine = "console=ttyS0 panic=-1 cryptomgr.notests";
 
     // A lost machine shows as a time-out; a slow one must not.
-    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(IsFull ? 20 : 3);
+
+    /// <summary>HYPERSCOPE_BOOT=full makes the amounts of work those of a release; a default run leaves them small.</summary>
+    public static bool IsFull => Environment.GetEnvironmentVariable("HYPERSCOPE_BOOT") == "full";
 
     private DebianGuest(VirtualMachine vm, BootImage image, SerialLog serial)
     {
@@ -36,13 +39,12 @@ internal sealed partial class DebianGuest : IAsyncDisposable
     /// <param name="entry">How the kernel is entered.</param>
     /// <param name="parameters">What is added to its command line.</param>
     /// <param name="kernelPath">Another kernel than Debian's.</param>
-    /// <param name="files">A second archive for the initial RAM disk.</param>
+    /// <param name="files">What else is in its initial RAM disk.</param>
     public static DebianGuest Create(int vcpus, string? script = null, IGuestClock? clock = null, LinuxEntry entry = LinuxEntry.Auto,
-        string parameters = "", string? kernelPath = null, byte[]? files = null)
+        string parameters = "", string? kernelPath = null, IEnumerable<InitramfsFile>? files = null)
     {
         byte[] kernel = File.ReadAllBytes(kernelPath ?? DebianFiles.Kernel);
-        byte[] initrd = DebianInitramfs.Build(File.ReadAllBytes(DebianFiles.Busybox), script);
-        initrd = [.. initrd, .. files ?? []];
+        byte[] initrd = DebianInitramfs.Build(File.ReadAllBytes(DebianFiles.Busybox), script, files);
         var serial = new SerialLog();
         var vm = new VirtualMachine(new VirtualMachineOptions
         {

@@ -30,7 +30,19 @@ public sealed class LibkvmiDialectTests
         ["VmReadPhysical"] = () => Command(new VmReadPhysical(new Gpa(0x1_0000_1000), 4096)),
         ["VmWritePhysical"] = () => Command(new VmWritePhysical(new Gpa(0x1_0000_1FFC), 4), [0xDE, 0xAD, 0xBE, 0xEF]),
         ["VcpuInjectException"] = () => Command(new VcpuInjectException(V2, 14, 4, 0x7777)),
-        ["VmSetPageAccess"] = () => Command(new VmSetPageAccess(2), MemoryMarshal.AsBytes<PageAccessEntry>(
+        ["VmSetWriteBitmap"] = () => Command(new VmSetWriteBitmap(1, 1), Bytes(new WriteBitmapEntry(new Gpa(0x1000), 0xFFFF_FFFD))),
+        ["VmGetNextGfn"] = () => Command(default(VmGetNextGfn)),
+        ["VcpuSwitchView"] = () => Command(new VcpuSwitchView(V2, 3)),
+        ["VcpuGetView"] = () => Command(new VcpuGetView(V2)),
+        ["VcpuControlView"] = () => Command(new VcpuControlView(V2, 3, visible: true)),
+        ["VmQueryPhysical"] = () => Command(new VmQueryPhysical(new Gfn(5))),
+        ["VmAllocateGfn"] = () => Command(new VmAllocateGfn(new Gfn(0x2_0000))),
+        ["VmFreeGfn"] = () => Command(new VmFreeGfn(new Gfn(0x2_0000))),
+        ["VmCreateView"] = () => Command(default(VmCreateView)),
+        ["VmDestroyView"] = () => Command(new VmDestroyView(3)),
+        ["VcpuChangeGfn"] = () => Command(new VcpuChangeGfn(V2, 3, new Gfn(5), new Gfn(9))),
+        ["VcpuChangeGfn.tag110"] = () => Command(new VcpuChangeGfn(V2, VcpuChangeGfn.CurrentView, new Gfn(5), new Gfn(9))),
+        ["VmSetViewPageAccess"] = () => Command(new VmSetViewPageAccess(0, 2), MemoryMarshal.AsBytes<PageAccessEntry>(
             [new(new Gpa(0x1000), PageAccess.Read | PageAccess.Execute), new(new Gpa(0x2000), PageAccess.All)]).ToArray()),
         ["VcpuGetMtrrType"] = () => Command(new VcpuGetMtrrType(default, new Gpa(0xA0000))),
         ["VmGetMaxGfn"] = () => Command(default(VmGetMaxGfn)),
@@ -43,6 +55,11 @@ public sealed class LibkvmiDialectTests
     private static readonly Dictionary<string, Func<(MessageId Id, byte[] Data)>> Replies = new()
     {
         ["GetVersion"] = () => (MessageId.GetVersion, Bytes(new GetVersionReply(1, new Features(singlestep: true)))),
+        ["GetVersion.views"] = () => (MessageId.GetVersion, Bytes(new GetVersionReply(1, new Features(singlestep: true, viewFunction: true, views: true)))),
+        ["VmGetNextGfn"] = () => (MessageId.VmGetNextGfn, Bytes(new VmGetMaxGfnReply(new Gfn(0x2_0000)))),
+        ["VcpuGetView"] = () => (MessageId.VcpuGetView, Bytes(new ViewNumber(3))),
+        ["VmQueryPhysical"] = () => (MessageId.VmQueryPhysical, Bytes(new VmQueryPhysicalReply(new Gfn(0x100), 0x1_FF00))),
+        ["VmCreateView"] = () => (MessageId.VmCreateView, Bytes(new ViewNumber(3))),
         ["VmCheckCommand"] = () => (MessageId.VmCheckCommand, []),
         ["VmGetInfo"] = () => (MessageId.VmGetInfo, Bytes(new VmGetInfoReply(4))),
         ["VcpuGetInfo"] = () => (MessageId.VcpuGetInfo, Bytes(new VcpuGetInfoReply(2_000_000_000))),
@@ -68,6 +85,7 @@ public sealed class LibkvmiDialectTests
         ["Breakpoint"] = () => Event(new BreakpointEvent(new Gpa(0x1234), 1)),
         ["Hypercall"] = () => Event(default(HypercallEvent)),
         ["PageFault"] = () => Event(new PageFaultEvent(new Gva(0xFFFFFFFF12345678), new Gpa(0x5678), PageAccess.Write)),
+        ["PageFault.view"] = () => Event(new PageFaultEvent(new Gva(0xFFFFFFFF12345678), new Gpa(0x5678), PageAccess.Write)),
         ["Trap"] = () => Event(new TrapEvent(14, 4, 0x7777)),
         ["Descriptor"] = () => Event(new DescriptorEvent(DescriptorTable.Gdtr, true)),
         ["CreateVcpu"] = () => Event(default(CreateVcpuEvent)),
@@ -165,7 +183,7 @@ public sealed class LibkvmiDialectTests
     [Fact]
     public void An_error_reply_has_eight_bytes()
     {
-        byte[] wire = LibkvmiVectors.All["err.VmSetPageAccess"];
+        byte[] wire = LibkvmiVectors.All["err.VmSetViewPageAccess"];
         byte[] buffer = new byte[32];
         int length = Message.WriteError(buffer, (MessageId)21, 16, Dialect.MissingFrame);
         Assert.Equal(Convert.ToHexString(wire), Convert.ToHexString(buffer, 0, length));
@@ -179,7 +197,7 @@ public sealed class LibkvmiDialectTests
         byte[] core = Events[name]();
         EventId id = Message.EventHeaderIn(core.AsSpan(8)).Event;
         Span<byte> payload = core.AsSpan(8);
-        int size = Dialect.EventToWire(id, payload, payload);
+        int size = Dialect.EventToWire(id, payload, payload, (ushort)(name.EndsWith(".view", StringComparison.Ordinal) ? 3 : 0));
         byte[] built = new byte[8 + size];
         MemoryMarshal.Write(built, new MessageHeader(Dialect.EventMessageId, (ushort)size, Head(wire).Seq));
         payload[..size].CopyTo(built.AsSpan(8));
@@ -240,15 +258,15 @@ public sealed class LibkvmiDialectTests
     }
 
     [Fact]
-    public void A_page_access_of_another_view_has_no_counterpart()
+    public void A_question_about_ept_conversion_is_told_from_one_about_frames()
     {
-        byte[] wire = [.. LibkvmiVectors.All["req.VmSetPageAccess"][8..]];
-        wire[0] = 1;
-        Assert.Equal(-1, Dialect.CommandToCore(MessageId.VmSetPageAccess, wire, new byte[64]));
+        Assert.Equal(-(int)KvmError.NotSupported, Dialect.CommandToCore(MessageId.VmGetNextGfn, new byte[16], new byte[64]));
+        Assert.Equal(-(int)KvmError.InvalidArgument, Dialect.CommandToCore(MessageId.VmAllocateGfn, new byte[8], new byte[64]));
+        Assert.Equal(-(int)KvmError.InvalidArgument, Dialect.CommandToCore(MessageId.VcpuChangeGfn, new byte[31], new byte[64]));
     }
 
     [Fact]
-    public void Any_payload_of_any_length_is_translated_without_growing()
+    public void Any_payload_of_any_length_is_translated_without_outgrowing_the_core()
     {
         var random = new Random(20_26);
         byte[] core = new byte[KvmiConstants.MaxPayloadSize];
@@ -260,7 +278,11 @@ public sealed class LibkvmiDialectTests
             {
                 byte[] payload = new byte[length];
                 random.NextBytes(payload);
-                Assert.InRange(Dialect.CommandToCore(id, payload, core), -1, length);
+                int size = Dialect.CommandToCore(id, payload, core);
+                if (size < 0)
+                    Assert.True(Enum.IsDefined((KvmError)(-size)), $"message {wireId} of {length} bytes: {size}");
+                else
+                    Assert.InRange(size, 0, id == MessageId.VcpuChangeGfn ? Math.Max(length, 32) : length);
             }
         }
     }
@@ -311,7 +333,12 @@ public sealed class LibkvmiDialectTests
         "VcpuControlCr" or "VcpuControlMsr" => [9, 10, 11],
         "VcpuGetRegisters" => [10, 12, 15],
         "VcpuInjectException" => [9, 10, 11],
-        "VmSetPageAccess" => [4, 7, 17, 20, 23],
+        "VmSetViewPageAccess" => [4, 7, 17, 20, 23],
+        "VmSetWriteBitmap" => [4, 7, 20, 23],
+        "VcpuSwitchView" => [10, 13, 15],
+        "VcpuControlView" => [11, 12, 15],
+        "VmDestroyView" => [2, 5, 7],
+        "VcpuChangeGfn" when !name.EndsWith("tag110", StringComparison.Ordinal) => [10, 12, 15],
         _ => [],
     };
 

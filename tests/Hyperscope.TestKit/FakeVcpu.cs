@@ -59,6 +59,27 @@ public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, ID
 
     public PendingEvent? PendingEvent { get; set; }
 
+    public View View { get; private set; } = vm.Views.Main;
+
+    /// <summary>Views that the guest may switch to.</summary>
+    public HashSet<View> VisibleViews { get; } = [];
+
+    public bool TrySwitchView(View view)
+    {
+        if (!vm.Views.TryMove(View, view))
+            return false;
+        View = view;
+        return true;
+    }
+
+    public void ShowView(View view, bool isVisible)
+    {
+        if (isVisible)
+            VisibleViews.Add(view);
+        else
+            VisibleViews.Remove(view);
+    }
+
     /// <summary>Set directly by tests that look at what a reply left.</summary>
     public ref KvmRegs Registers => ref _regs;
 
@@ -179,7 +200,7 @@ public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, ID
         List<PageTrackVerdict> verdicts = [];
         while (true)
         {
-            if ((vm.AccessMap.Denied(gpa >> 12) & kind) == 0)
+            if (!View.AccessMap.Denies(new Gpa(gpa), 1, kind))
             {
                 verdicts.Add(PageTrackVerdict.Allow);
                 return verdicts;

@@ -26,7 +26,9 @@ public sealed class FakeVirtualMachine : IVirtualMachine, IDisposable
 
     public GuestMemory Memory { get; } = new();
 
-    public AccessMap AccessMap { get; } = new();
+    public AccessMap AccessMap => Views.Main.AccessMap;
+
+    public ViewTable Views { get; } = new();
 
     public IReadOnlyList<IVcpu> Vcpus => _vcpus;
 

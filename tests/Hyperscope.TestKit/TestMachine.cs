@@ -53,7 +53,7 @@ public sealed unsafe class TestMachine : IDisposable
         _memoryBytes = memoryBytes;
         _nextTable = memoryBytes;
         _ = Memory.AddSlot(new Gpa(0), memoryBytes);
-        Group = new ProcessorGroup(Memory, AccessMap, Bus);
+        Group = new ProcessorGroup(Memory, Views, Bus);
         if (mode == CpuMode.Bits64)
             BuildTables();
         for (int index = 0; index < vcpus; index++)
@@ -64,7 +64,9 @@ public sealed unsafe class TestMachine : IDisposable
 
     public GuestMemory Memory { get; } = new();
 
-    public AccessMap AccessMap { get; } = new();
+    public AccessMap AccessMap => Views.Main.AccessMap;
+
+    public ViewTable Views { get; } = new();
 
     public TestBus Bus { get; } = new();
 
@@ -136,6 +138,20 @@ public sealed unsafe class TestMachine : IDisposable
         lock (AccessMap.WriterLock)
             AccessMap.Set(new Gfn(gpa >> 12), rights);
         Group.InvalidateTranslations();
+    }
+
+    /// <summary>Watches bytes, as introspection does.</summary>
+    public void Watch(ulong gpa, ulong length, PageAccess kinds)
+    {
+        bool grew = false;
+        lock (AccessMap.WriterLock)
+        {
+            if (!AccessMap.TrySetWatch(new Gpa(gpa), length, kinds, ref grew))
+                throw new InvalidOperationException("too many watches");
+        }
+
+        if (grew)
+            Group.InvalidateTranslations();
     }
 
     /// <summary>Assembles code for the machine's mode into memory; gives its length.</summary>

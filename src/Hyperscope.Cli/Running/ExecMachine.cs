@@ -26,7 +26,7 @@ internal sealed class ExecMachine : IDisposable
         WriteEntry(512, TableAddress + 8192 + EntryBits);
         for (ulong index = 0; index < 512; index++)
             WriteEntry((int)(1024 + index), (index << 21) + EntryBits + 0x80);
-        Vcpu = new ProcessorGroup(_memory, new AccessMap(), new DeviceBus()).AddVcpu(new CpuModel());
+        Vcpu = new ProcessorGroup(_memory, new ViewTable(), new DeviceBus()).AddVcpu(new CpuModel());
     }
 
     public ulong MemoryBytes { get; }

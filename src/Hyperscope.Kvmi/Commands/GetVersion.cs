@@ -35,12 +35,22 @@ public readonly struct GetVersionReply(uint version, Features features)
 }
 
 /// <summary>What the hypervisor half can do (C name <c>kvmi_features</c>). 8 bytes.</summary>
-/// <param name="singlestep">A vCPU can be single-stepped.</param>
 [StructLayout(LayoutKind.Sequential)]
-public readonly struct Features(bool singlestep)
+public readonly struct Features
 {
-    private readonly byte _singlestep = (byte)(singlestep ? 1 : 0);
+    private readonly byte _singlestep;
     private readonly Padding7 _padding;
+
+    /// <summary>Notes what there is.</summary>
+    /// <param name="singlestep">A vCPU can be single-stepped.</param>
+    /// <param name="viewFunction">The guest can switch views; for dialects that have a place for it, zero in v9.</param>
+    /// <param name="views">vCPUs can be in different views; likewise.</param>
+    public Features(bool singlestep, bool viewFunction = false, bool views = false)
+    {
+        _singlestep = (byte)(singlestep ? 1 : 0);
+        _padding[0] = (byte)(viewFunction ? 1 : 0);
+        _padding[1] = (byte)(views ? 1 : 0);
+    }
 
     /// <summary>A vCPU can be single-stepped.</summary>
     public bool Singlestep => _singlestep != 0;

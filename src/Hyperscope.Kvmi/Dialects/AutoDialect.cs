@@ -31,7 +31,7 @@ internal sealed class AutoDialect : Dialect
 
     public override int ReplyToWire(MessageId id, ReadOnlySpan<byte> core, Span<byte> wire) => throw new UnreachableException();
 
-    public override int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire) => throw new UnreachableException();
+    public override int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire, ushort view = 0) => throw new UnreachableException();
 
     public override int EventReplyDataLimit(EventId id) => throw new UnreachableException();
 }

@@ -74,7 +74,7 @@ public abstract class Dialect
     }
 
     /// <summary>Rewrites a command's or event reply's payload from the wire's layout to the core's.</summary>
-    /// <returns>Bytes written to <paramref name="core"/>, or -1 if the payload has no counterpart.</returns>
+    /// <returns>Bytes written to <paramref name="core"/>, or the negated <see cref="KvmError"/> that it gets if the payload has no counterpart.</returns>
     public abstract int CommandToCore(MessageId id, ReadOnlySpan<byte> wire, Span<byte> core);
 
     /// <summary>Rewrites a success reply's data, behind the error block, from the core's layout to the wire's. Both may be the same
@@ -83,8 +83,12 @@ public abstract class Dialect
     public abstract int ReplyToWire(MessageId id, ReadOnlySpan<byte> core, Span<byte> wire);
 
     /// <summary>Rewrites an event's payload from the core's layout to the wire's. Both may be the same memory.</summary>
+    /// <param name="id">The event.</param>
+    /// <param name="core">Its payload.</param>
+    /// <param name="wire">Where it goes.</param>
+    /// <param name="view">The view of the vCPU, which the core's events do not show.</param>
     /// <returns>Bytes written to <paramref name="wire"/>.</returns>
-    public abstract int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire);
+    public abstract int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire, ushort view = 0);
 
     /// <summary>The longest specific data that a reply to this event may carry; more closes the connection.</summary>
     public abstract int EventReplyDataLimit(EventId id);
@@ -113,6 +117,10 @@ public abstract class Dialect
     /// <summary>A requested pause is reported before any other event of that vCPU, and before the guest executes anything more. Without it
     /// the event comes at the next entry.</summary>
     public virtual bool PausesComeFirst => false;
+
+    /// <summary>Giving a page its w right ends watches on its bytes: there is one write bitmap, and it counts for pages without that right
+    /// only.</summary>
+    public virtual bool PageRightsEndWatches => false;
 
     /// <summary>A vCPU that was never started cannot be paused.</summary>
     public virtual bool PausesOnlyStartedVcpus => false;

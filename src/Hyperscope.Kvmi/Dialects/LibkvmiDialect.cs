@@ -9,6 +9,7 @@ namespace Hyperscope.Kvmi;
 internal sealed class LibkvmiDialect : Dialect
 {
     private const ushort Nothing = ushort.MaxValue;
+    private const int Invalid = -(int)KvmError.InvalidArgument, Unsupported = -(int)KvmError.NotSupported;
     private const ushort ReplyControlId = 27;
 
     // Position: the wire id of the message.
@@ -35,18 +36,31 @@ internal sealed class LibkvmiDialect : Dialect
         MessageId.VmWritePhysical,
         MessageId.VcpuInjectException,
         null,
-        MessageId.VmSetPageAccess,
+        MessageId.VmSetViewPageAccess,
         null,
         MessageId.VcpuGetMtrrType,
-        null, null, null, null, null,
+        null, null,
+        MessageId.VmSetWriteBitmap, // 26
+        null, null,
         MessageId.VmGetMaxGfn, // 29
-        null, null, null, null, null,
-        MessageId.VcpuTranslateGva, // 35
         null,
+        MessageId.VmGetNextGfn, // 31
+        MessageId.VcpuSwitchView,
+        null,
+        MessageId.VcpuGetView, // 34
+        MessageId.VcpuTranslateGva,
+        MessageId.VcpuControlView,
         MessageId.VcpuGetXcr,
         MessageId.VcpuSetXsave, // 38
-        null, null, null, null, null, null, null, null, null, null, null, null, // 39 to 50
-        null, null, null, null, null, null, null, null, null, null, null, null, // 51 to 62
+        MessageId.VmQueryPhysical, // 39
+        null,
+        MessageId.VmAllocateGfn, // 41
+        MessageId.VmFreeGfn,
+        MessageId.VmCreateView,
+        MessageId.VmDestroyView, // 44
+        null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, // 45 to 59
+        MessageId.VcpuChangeGfn, // 60
+        null, null,
         MessageId.VcpuControlSinglestep, // 63
     ];
 
@@ -69,7 +83,7 @@ internal sealed class LibkvmiDialect : Dialect
         EventId.Cpuid,
     ];
 
-    private static readonly ushort[] MessageWireIds = Invert();
+    private static readonly Dictionary<MessageId, ushort> MessageWireIds = Invert();
 
     public override string Name => "libkvmi";
 
@@ -93,6 +107,8 @@ internal sealed class LibkvmiDialect : Dialect
 
     public override bool PausesComeFirst => true;
 
+    public override bool PageRightsEndWatches => true;
+
     public override bool PausesOnlyStartedVcpus => true;
 
     public override bool TryGetMessage(ushort wireId, out MessageId id)
@@ -104,8 +120,10 @@ internal sealed class LibkvmiDialect : Dialect
 
     public override bool TryGetWireId(MessageId id, out ushort wireId)
     {
-        wireId = (int)id < MessageWireIds.Length ? MessageWireIds[(int)id] : Nothing;
-        return wireId != Nothing;
+        if (MessageWireIds.TryGetValue(id, out wireId))
+            return true;
+        wireId = Nothing;
+        return false;
     }
 
     public override bool TryGetEvent(ushort wireId, out EventId id)
@@ -122,10 +140,10 @@ internal sealed class LibkvmiDialect : Dialect
         return found >= 0;
     }
 
-    // The map token needs a guest kernel that knows of it. Views, frames and #VE are known to the dialect and not there.
+    // The map token needs a guest kernel that knows of it. #VE is known to the dialect and not there.
     public override KvmError RefusalOf(ushort wireId) => wireId switch
     {
-        26 or 28 or (>= 30 and <= 34) or 36 or 39 or (>= 41 and <= 44) or 60 => KvmError.NotSupported,
+        28 or 30 or 33 => KvmError.NotSupported,
         _ => KvmError.UnknownCommand,
     };
 
@@ -151,8 +169,17 @@ internal sealed class LibkvmiDialect : Dialect
                 return Rewrite(id, copy);
             case MessageId.VmReadPhysical or MessageId.VmWritePhysical:
                 return BoundSize(copy);
-            case MessageId.VmSetPageAccess:
-                return RewritePageAccess(copy);
+            case MessageId.VmSetViewPageAccess or MessageId.VmSetWriteBitmap:
+                return RewriteEntries(id, copy);
+            case MessageId.VcpuSwitchView or MessageId.VcpuControlView or MessageId.VmDestroyView:
+                return Rewrite(id, copy);
+            case MessageId.VmAllocateGfn or MessageId.VmFreeGfn:
+                // Here they name a vCPU, which has no part in it.
+                return wire.Length < 16 ? Invalid : Move(copy[8..16], core);
+            case MessageId.VcpuChangeGfn:
+                return RewriteChangeGfn(wire, core);
+            case MessageId.VmGetNextGfn:
+                return wire.IsEmpty ? 0 : Unsupported; // with 16 bytes it is an older library's question about #VE
             default:
                 return copy.Length;
         }
@@ -162,11 +189,16 @@ internal sealed class LibkvmiDialect : Dialect
     {
         core.CopyTo(wire);
         if (id == MessageId.GetVersion)
-            wire[8..core.Length].Clear(); // spp, vmfunc, eptp, ve: v9's first byte means something else
+        {
+            // spp, vmfunc, eptp, ve: the first byte means something else in v9; the write bitmap is there wherever views are.
+            wire[8] = core[10];
+            wire[11..core.Length].Clear();
+        }
+
         return core.Length;
     }
 
-    public override int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire)
+    public override int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire, ushort view = 0)
     {
         // Nothing follows the common block of XSETBV, where v9 reports the values.
         int size = id == EventId.Xsetbv ? KvmiConstants.EventHeaderSize : core.Length;
@@ -175,6 +207,10 @@ internal sealed class LibkvmiDialect : Dialect
             throw new UnreachableException($"event {id} was raised and {Name} has no such event");
         wire[4] = (byte)wireId;
         wire[5..8].Clear(); // where v9 keeps the high byte of an extension's id
+        if (id != EventId.Unhook)
+            WriteId(wire[10..], view);
+        if (id == EventId.PageFault)
+            WriteId(wire[(KvmiConstants.EventHeaderSize + 18)..], view);
         return size;
     }
 
@@ -224,6 +260,16 @@ internal sealed class LibkvmiDialect : Dialect
             case MessageId.VcpuGetXcr:
                 fields[1..8].Clear();
                 break;
+            case MessageId.VcpuSwitchView:
+                fields[2..8].Clear();
+                break;
+            case MessageId.VcpuControlView:
+                fields[2] = Flag(fields[2]);
+                fields[3..8].Clear();
+                break;
+            case MessageId.VmDestroyView:
+                all[2..8].Clear();
+                break;
             case MessageId.VcpuInjectException:
                 fields[1..4].Clear();
                 break;
@@ -247,22 +293,45 @@ internal sealed class LibkvmiDialect : Dialect
         return payload.Length;
     }
 
-    private static int RewritePageAccess(Span<byte> payload)
+    /// <summary>View and count are where the core has them.</summary>
+    private static int RewriteEntries(MessageId id, Span<byte> payload)
     {
         if (payload.Length < 8)
             return payload.Length;
-        if (BinaryPrimitives.ReadUInt16LittleEndian(payload) != 0)
-            return -1; // a view that does not exist
-        WriteId(payload, BinaryPrimitives.ReadUInt16LittleEndian(payload[2..]));
-        payload[2..8].Clear();
+        payload[4..8].Clear();
         for (Span<byte> entry = payload[8..]; entry.Length >= 16; entry = entry[16..])
         {
-            entry[8] &= 0xF7; // suppress #VE: there is none
-            entry[9] = 1; // a frame without memory is an error
-            entry[10..16].Clear();
+            if (id == MessageId.VmSetViewPageAccess)
+            {
+                entry[8] &= 0xF7; // suppress #VE: there is none
+                entry[9] = 1; // a frame without memory is an error
+                entry[10..16].Clear();
+            }
+            else
+            {
+                entry[12..16].Clear();
+            }
         }
 
         return payload.Length;
+    }
+
+    /// <summary>An older library names no view: the one that the vCPU is in is meant.</summary>
+    private static int RewriteChangeGfn(ReadOnlySpan<byte> wire, Span<byte> core)
+    {
+        if (wire.Length is not (24 or 32))
+            return Invalid;
+        wire[..8].CopyTo(core);
+        core[8..16].Clear();
+        WriteId(core[8..], wire.Length == 24 ? VcpuChangeGfn.CurrentView : BinaryPrimitives.ReadUInt16LittleEndian(wire[8..]));
+        wire[^16..].CopyTo(core[16..]);
+        return 32;
+    }
+
+    private static int Move(ReadOnlySpan<byte> from, Span<byte> to)
+    {
+        from.CopyTo(to);
+        return from.Length;
     }
 
     private static void RewriteSwitch(Span<byte> fields)
@@ -285,14 +354,13 @@ internal sealed class LibkvmiDialect : Dialect
 
     private static void WriteId(Span<byte> place, ushort id) => BinaryPrimitives.WriteUInt16LittleEndian(place, id);
 
-    private static ushort[] Invert()
+    private static Dictionary<MessageId, ushort> Invert()
     {
-        ushort[] inverse = new ushort[KvmiConstants.MessageCount];
-        Array.Fill(inverse, Nothing);
+        Dictionary<MessageId, ushort> inverse = [];
         for (int wireId = 0; wireId < Messages.Length; wireId++)
         {
             if (Messages[wireId] is { } id)
-                inverse[(int)id] = (ushort)wireId;
+                inverse.Add(id, (ushort)wireId);
         }
 
         return inverse;

@@ -39,7 +39,7 @@ internal sealed class V9Dialect : Dialect
 
     public override int ReplyToWire(MessageId id, ReadOnlySpan<byte> core, Span<byte> wire) => Copy(core, wire);
 
-    public override int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire) => Copy(core, wire);
+    public override int EventToWire(EventId id, ReadOnlySpan<byte> core, Span<byte> wire, ushort view = 0) => Copy(core, wire);
 
     public override int EventReplyDataLimit(EventId id) => EventCatalog.TryGet(id, out EventInfo info) ? info.ReplyDataSize : 0;
 

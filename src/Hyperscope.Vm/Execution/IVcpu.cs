@@ -27,6 +27,16 @@ public interface IVcpu
     /// <summary>Report each instruction to <see cref="IVcpuEvents.OnSingleStep"/> after it was executed; injects nothing meanwhile.</summary>
     bool IsSingleStepping { get; set; }
 
+    /// <summary>How the vCPU sees memory.</summary>
+    View View { get; }
+
+    /// <summary>Goes to another view, before the next access of the guest. Other vCPUs notice nothing.</summary>
+    /// <returns>False, with nothing changed, if the view was destroyed.</returns>
+    bool TrySwitchView(View view);
+
+    /// <summary>Lets the guest switch to a view by itself (VMFUNC), or not any more.</summary>
+    void ShowView(View view, bool isVisible);
+
     /// <summary>The exception or interrupt that goes in at the next entry, if any.</summary>
     PendingEvent? PendingEvent { get; }
 

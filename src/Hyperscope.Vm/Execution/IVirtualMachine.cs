@@ -15,8 +15,11 @@ public interface IVirtualMachine
     /// <summary>Guest-physical memory.</summary>
     GuestMemory Memory { get; }
 
-    /// <summary>The rights of guest frames.</summary>
+    /// <summary>The rights of guest frames in the view that vCPUs start in.</summary>
     AccessMap AccessMap { get; }
+
+    /// <summary>All views, that one among them.</summary>
+    ViewTable Views { get; }
 
     /// <summary>The virtual processors; the position is the index.</summary>
     IReadOnlyList<IVcpu> Vcpus { get; }
@@ -53,6 +56,12 @@ public enum VmCapabilities
     /// <summary>XSETBV is reported.</summary>
     XsetbvEvents = 1 << 3,
 
+    /// <summary>vCPUs can be in different views.</summary>
+    Views = 1 << 4,
+
+    /// <summary>The guest can switch views by VMFUNC.</summary>
+    ViewFunction = 1 << 5,
+
     /// <summary>Everything the software CPU offers.</summary>
-    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents,
+    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents | Views | ViewFunction,
 }

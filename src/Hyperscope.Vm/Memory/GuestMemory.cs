@@ -4,8 +4,9 @@ using Hyperscope.LinuxHost;
 
 namespace Hyperscope.Vm;
 
-/// <summary>The guest-physical address space: memory slots over memory files, sorted and disjoint.</summary>
+/// <summary>The guest-physical address space: memory slots over one memory file, sorted and disjoint.</summary>
 /// <remarks>
+/// <para>An offset in the file is a guest-physical address, so another process can map the file and see memory where the guest does.</para>
 /// <para><see cref="Slots"/> is an immutable snapshot, replaced whole. Threads other than a vCPU in guest mode use
 /// <see cref="TryRead"/> and <see cref="TryWrite"/>, which hold off removal for the length of one copy. A vCPU in guest mode uses
 /// <see cref="TryGetHostPage"/>; a slot is unmapped only after <see cref="TranslationsInvalid"/> returned, which a back end
@@ -14,8 +15,24 @@ namespace Hyperscope.Vm;
 public sealed class GuestMemory : IDisposable
 {
     private readonly Lock _gate = new();
+    private readonly string? _path;
+    private SharedMemory? _file;
     private MemorySlot[] _slots = [];
     private bool _disposed;
+
+    /// <summary>Makes an empty address space.</summary>
+    /// <param name="path">Where the memory file is made, with the first slot; null: it has no name.</param>
+    public GuestMemory(string? path = null) => _path = path;
+
+    /// <summary>The path by which another process can open the memory file; null while there is no memory.</summary>
+    public string? FilePath
+    {
+        get
+        {
+            lock (_gate)
+                return _file?.Path;
+        }
+    }
 
     /// <summary>The slots in ascending order.</summary>
     public ReadOnlySpan<MemorySlot> Slots => Volatile.Read(ref _slots);
@@ -43,7 +60,7 @@ public sealed class GuestMemory : IDisposable
         }
     }
 
-    /// <summary>Adds a slot backed by a new memory file.</summary>
+    /// <summary>Adds a slot of zeroed memory.</summary>
     /// <param name="gpa">First address, page-aligned.</param>
     /// <param name="bytes">Length, a multiple of 4096, not 0.</param>
     /// <param name="isReadOnly">Guest writes are dropped.</param>
@@ -57,7 +74,6 @@ public sealed class GuestMemory : IDisposable
             throw new ArgumentException($"slot of {bytes} bytes at {gpa} ends above 52 address bits");
         var first = gpa.Frame;
         ulong frames = bytes >> Gfn.PageShift;
-        using var file = new SharedMemory("hyperscope-ram", bytes);
         MemorySlot slot;
         lock (_gate)
         {
@@ -68,7 +84,10 @@ public sealed class GuestMemory : IDisposable
                     throw new ArgumentException($"slot of {bytes} bytes at {gpa} overlaps slot {other}");
             }
 
-            slot = new MemorySlot(first, frames, file.Map(0, bytes), isReadOnly);
+            _file ??= _path is null ? new SharedMemory("hyperscope-ram", 0) : SharedMemory.CreateFile(_path, 0);
+            _file.Grow(gpa.Value + bytes);
+            _file.Discard(gpa.Value, bytes);
+            slot = new MemorySlot(first, frames, _file.Map(gpa.Value, bytes), isReadOnly);
             MemorySlot[] slots = [.. _slots, slot];
             Array.Sort(slots, static (left, right) => left.First.Value.CompareTo(right.First.Value));
             Volatile.Write(ref _slots, slots);
@@ -93,6 +112,23 @@ public sealed class GuestMemory : IDisposable
         PageTracker.FlushSlot(slot);
         TranslationsInvalid?.Invoke();
         slot.Release();
+        lock (_gate)
+        {
+            // Unless a new slot is there already, which must not lose its contents; it was zeroed when it was added.
+            if (!_disposed && !IsTaken(slot.First.Value, slot.Frames))
+                _file!.Discard(slot.First.Address.Value, slot.Frames << Gfn.PageShift);
+        }
+    }
+
+    private bool IsTaken(ulong first, ulong frames)
+    {
+        foreach (MemorySlot other in _slots)
+        {
+            if (first < other.End.Value && other.First.Value < first + frames)
+                return true;
+        }
+
+        return false;
     }
 
     /// <summary>Finds the slot of a frame.</summary>
@@ -218,6 +254,7 @@ public sealed class GuestMemory : IDisposable
             foreach (MemorySlot slot in _slots)
                 slot.Release();
             _slots = [];
+            _file?.Dispose();
         }
     }
 }

@@ -3,21 +3,23 @@ using System.Runtime.InteropServices;
 
 namespace Hyperscope.X64.Execution;
 
-/// <summary>Where a block starts and how its bytes were decoded. 16 bytes.</summary>
+/// <summary>Where a block starts, how its bytes were decoded, and by which watches it was cut. 24 bytes.</summary>
 internal readonly record struct BlockKey
 {
     private readonly ulong _gpaAndSize;
     private readonly ulong _linear;
+    private readonly long _variant;
 
-    public BlockKey(ulong gpa, ulong linear, byte codeSize)
+    public BlockKey(ulong gpa, ulong linear, byte codeSize, long variant = 0)
     {
         // Physical addresses have 40 bits; the code size (2 bits) goes above.
         _gpaAndSize = gpa | ((ulong)codeSize << 56);
         _linear = linear;
+        _variant = variant;
     }
 
     /// <summary>A well spread hash: the product's upper bits depend on all bits below.</summary>
-    public ulong Hash => (_gpaAndSize ^ BitOperations.RotateLeft(_linear, 32)) * 0x9E37_79B9_7F4A_7C15;
+    public ulong Hash => (_gpaAndSize ^ BitOperations.RotateLeft(_linear, 32) ^ ((ulong)_variant << 13)) * 0x9E37_79B9_7F4A_7C15;
 }
 
 /// <summary>A hash table from block starts to blocks: open addressing in native memory, for the lookup that follows every broken link.</summary>

@@ -16,6 +16,7 @@ internal static unsafe class SystemInstructions
         map.AddModRm(0x0F01, 0xF9, new OpcodeRow("rdtscp", Encoding.ModRm, Handlers.Plain<ReadTscAndProcessor>) { Feature = "RDTSCP" });
         map.Add(0x0F33, new OpcodeRow("rdpmc", Encoding.None, Handlers.Plain<ReadCounter>));
         map.Add(0xF4, new OpcodeRow("hlt", Encoding.None, static (in _) => &Halt) { Flags = RowFlags.EndsBlock });
+        map.AddModRm(0x0F01, 0xD4, new OpcodeRow("vmfunc", Encoding.ModRm, Handlers.Ending<SwitchView>) { Flags = RowFlags.EndsBlock });
         map.AddModRm(0x0F01, 0xC1, new OpcodeRow("vmcall", Encoding.ModRm, static (in _) => &Hypercall) { Flags = RowFlags.EndsBlock });
         map.AddModRm(0x0F01, 0xD9, new OpcodeRow("vmmcall", Encoding.ModRm, static (in _) => &Hypercall) { Flags = RowFlags.EndsBlock });
         map.AddModRm(0x0F01, 0xF8, new OpcodeRow("swapgs", Encoding.ModRm, Handlers.Plain<SwapGs>) { Flags = RowFlags.Only64 });
@@ -244,5 +245,11 @@ internal static unsafe class SystemInstructions
     private readonly struct FlushCaches : IPlain
     {
         public static bool Run(CpuState* c, Op* o) => c->Cpl == 0 || c->RaiseGp(o);
+    }
+
+    // Nothing but the switch of views is there; without a view to switch to it is an invalid opcode.
+    private readonly struct SwitchView : IEnding
+    {
+        public static bool Run(CpuState* c, Op* o) => c->Owner.ExecuteViewFunction(o);
     }
 }

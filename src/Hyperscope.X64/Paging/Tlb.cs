@@ -17,7 +17,7 @@ internal struct TlbEntry
     public long Addend;
 }
 
-/// <summary>The translation caches of one vCPU: one direct-mapped set for each privilege context.</summary>
+/// <summary>The translation caches of one vCPU in one view: one direct-mapped set for each privilege context.</summary>
 /// <remarks>Supervisor accesses with and without SMAP suspended, and user accesses, are allowed different things; a set for each saves a
 /// flush when the context changes. A flush only marks the sets; each is emptied when it is used again.</remarks>
 internal sealed unsafe class Tlb : IDisposable
@@ -28,7 +28,7 @@ internal sealed unsafe class Tlb : IDisposable
     public const int Contexts = 3;
 
     private readonly TlbEntry* _entries;
-    private readonly ulong* _frames;
+    private readonly ulong* _frames, _guestFrames;
     private readonly bool[] _stale = new bool[Contexts];
 
     public Tlb()
@@ -36,6 +36,7 @@ internal sealed unsafe class Tlb : IDisposable
         // Sound: owned by this object until Dispose; every index is masked to Entries.
         _entries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(Contexts * Entries * sizeof(TlbEntry)), 4096);
         _frames = (ulong*)NativeMemory.AlignedAlloc(Contexts * Entries * sizeof(ulong), 4096);
+        _guestFrames = (ulong*)NativeMemory.AlignedAlloc(Contexts * Entries * sizeof(ulong), 4096);
         for (int context = 0; context < Contexts; context++)
             Empty(context);
     }
@@ -59,8 +60,11 @@ internal sealed unsafe class Tlb : IDisposable
             Clear(_entries + (context * Entries) + (page & IndexMask));
     }
 
-    /// <summary>The frame behind an entry of the given set.</summary>
+    /// <summary>The frame whose memory is behind an entry of the given set.</summary>
     public ref ulong Frame(TlbEntry* entry) => ref _frames[entry - _entries];
+
+    /// <summary>The frame that the guest's tables name there: another one where the view says so.</summary>
+    public ref ulong GuestFrame(TlbEntry* entry) => ref _guestFrames[entry - _entries];
 
     /// <summary>Takes away the write permission of every translation to a frame: code was decoded from it.</summary>
     public void ProtectFrame(ulong frame)
@@ -76,6 +80,7 @@ internal sealed unsafe class Tlb : IDisposable
     {
         NativeMemory.AlignedFree(_entries);
         NativeMemory.AlignedFree(_frames);
+        NativeMemory.AlignedFree(_guestFrames);
     }
 
     private static void Clear(TlbEntry* entry) => entry->ReadTag = entry->WriteTag = entry->ExecuteTag = TlbEntry.NoPage;

@@ -87,8 +87,8 @@ public abstract class LiveGuest : IAsyncLifetime
     private protected abstract DebianGuest? Create();
 
     /// <summary>An archive with a module in it as /dummy.ko.</summary>
-    private protected static byte[]? ModuleArchive(string? path) =>
-        path is null ? null : new InitramfsBuilder().AddFile("/dummy.ko", File.ReadAllBytes(path)).Build();
+    private protected static IEnumerable<InitramfsFile> ModuleArchive(string? path) =>
+        path is null ? [] : [new InitramfsFile("/dummy.ko", File.ReadAllBytes(path), false)];
 }
 
 /// <summary>Entered where it was linked: no randomisation.</summary>

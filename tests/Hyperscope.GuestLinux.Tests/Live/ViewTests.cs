@@ -14,7 +14,7 @@ public abstract partial class ViewTests(LiveGuest live)
     [Fact]
     public async Task Processes_are_those_of_proc()
     {
-        await live.RunAsync("start-stop-daemon -S -b -c 1234:5678 -x /bin/sleep -- 100000");
+        await live.RunAsync("ifconfig lo up; httpd -u 1234:5678 -p 8080 -h /tmp; sleep 1");
         string[] lines = await live.RunAsync("cat /proc/[0-9]*/stat 2>/dev/null");
         GuestList<LinuxProcess> processes = await Linux.ProcessesAsync(Cancel);
         Assert.Null(processes.Truncation);
@@ -37,13 +37,13 @@ public abstract partial class ViewTests(LiveGuest live)
         Assert.Equal(
             lines.Select(static line => Stat().Match(line)).Select(Short).Where(static comm => !Skipped().IsMatch(comm)).Order(StringComparer.Ordinal),
             processes.Select(static process => process.Comm).Where(static comm => !Skipped().IsMatch(comm)).Order(StringComparer.Ordinal));
-        LinuxProcess sleeper = Assert.Single(processes, static process => process.Credentials.Uid == 1234);
-        Assert.Equal(new LinuxCredentials(1234, 5678, 1234, 5678, 0), sleeper.Credentials);
-        Assert.Equal("sleep", sleeper.Comm);
-        Assert.Equal('S', sleeper.State);
+        LinuxProcess server = Assert.Single(processes, static process => process.Credentials.Uid == 1234);
+        Assert.Equal(new LinuxCredentials(1234, 5678, 1234, 5678, 0), server.Credentials);
+        Assert.Equal("httpd", server.Comm);
+        Assert.Equal('S', server.State);
         Assert.All(processes, static process => Assert.Equal(process.ParentPid == 2 || process.Pid == 2, process.IsKernelThread));
-        LinuxProcess thread = Assert.Single(await Linux.ThreadsAsync(sleeper, Cancel));
-        Assert.Equal(sleeper with { Threads = 1 }, thread);
+        LinuxProcess thread = Assert.Single(await Linux.ThreadsAsync(server, Cancel));
+        Assert.Equal(server with { Threads = 1 }, thread);
     }
 
     [Fact]

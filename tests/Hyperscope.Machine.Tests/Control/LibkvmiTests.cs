@@ -12,12 +12,12 @@ public sealed class LibkvmiTests
     private static readonly uint[] HvmiMsrs = [0x174, 0x175, 0x176, 0xC0000080, 0xC0000081, 0xC0000082, 0xC0000083, 0x277, 0xC0000102];
 
     [Fact]
-    public async Task The_version_announces_no_feature_that_is_not_there()
+    public async Task The_version_announces_write_bitmap_and_views_and_no_virtualization_exceptions()
     {
         await using var bench = new LibkvmiBench(1);
         using LibkvmiClient tool = bench.Attach();
         LibkvmiReply reply = tool.Command(2);
-        Assert.Equal("01000000000000000000000000000000", Convert.ToHexString(reply.Data));
+        Assert.Equal("01000000000000000101010000000000", Convert.ToHexString(reply.Data));
     }
 
     [Theory]
@@ -68,7 +68,8 @@ public sealed class LibkvmiTests
         Assert.Equal(-22, tool.Command(4, [12, 0, 0, 0, 0, 0, 0, 0]).Error);
         Assert.Equal(-1000, tool.Command(22).Error);
         Assert.Equal(-1000, tool.Command(999, new byte[100]).Error);
-        Assert.Equal(-95, tool.Command(43).Error);
+        Assert.Equal(-95, tool.Command(33, LibkvmiClient.OfVcpu(0)).Error);
+        Assert.Equal(-95, tool.Command(31, new byte[16]).Error);
         Assert.Equal(-22, tool.Command(13, LibkvmiClient.OfVcpu(vcpus, new byte[8])).Error);
         Assert.True(tool.IsQuiet);
     }

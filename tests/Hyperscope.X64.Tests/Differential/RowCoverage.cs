@@ -52,6 +52,7 @@ internal static class RowCoverage
         ["invlpg"] = SystemState,
         ["vmcall"] = SystemState,
         ["vmmcall"] = SystemState,
+        ["vmfunc"] = SystemState,
         ["swapgs"] = SystemState,
         ["lar"] = SystemState,
         ["lsl"] = SystemState,
