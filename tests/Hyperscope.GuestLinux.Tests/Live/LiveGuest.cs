@@ -22,14 +22,7 @@ public abstract class LiveGuest : IAsyncLifetime
     public virtual bool HasModule => false;
 
     /// <summary>The guest as the tool sees it.</summary>
-    public LinuxGuest Linux
-    {
-        get
-        {
-            Assert.SkipWhen(_guest is null, "needs HYPERSCOPE_OTHER_KERNEL, such as a vmlinuz of linux-image-6.12-cloud-amd64");
-            return _guest;
-        }
-    }
+    public LinuxGuest Linux => _guest!;
 
     /// <summary>How long the first attachment took, code that was never run before included.</summary>
     public TimeSpan FirstAttach { get; private set; }
@@ -39,8 +32,6 @@ public abstract class LiveGuest : IAsyncLifetime
     public async ValueTask InitializeAsync()
     {
         _machine = Create();
-        if (_machine is null)
-            return;
         _machine.Vm.Start();
         await _machine.WaitFor(DebianInitramfs.ReadyMarker);
         await _machine.WaitFor("/ # ");
@@ -70,7 +61,6 @@ public abstract class LiveGuest : IAsyncLifetime
     public async Task<string[]> RunAsync(string command)
     {
         // The markers are computed by the shell, so that the echo of what is typed does not look like them.
-        _ = Linux;
         int number = ++_commands;
         string begin = $"<<{number + 1000}>>", end = $">>{number + 1000}<<";
         string line = $"echo \"<<$(({number}+1000))>>\"; {command}; echo \">>$(({number}+1000))<<\"\r";
@@ -83,12 +73,8 @@ public abstract class LiveGuest : IAsyncLifetime
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }
 
-    /// <summary>Makes the machine; null if there is none to test with.</summary>
-    private protected abstract DebianGuest? Create();
-
-    /// <summary>An archive with a module in it as /dummy.ko.</summary>
-    private protected static IEnumerable<InitramfsFile> ModuleArchive(string? path) =>
-        path is null ? [] : [new InitramfsFile("/dummy.ko", File.ReadAllBytes(path), false)];
+    /// <summary>Makes the machine.</summary>
+    private protected abstract DebianGuest Create();
 }
 
 /// <summary>Entered where it was linked: no randomisation.</summary>
@@ -98,22 +84,15 @@ public sealed class FixedGuest : LiveGuest
 }
 
 /// <summary>The kernel unpacks and moves itself, and isolates its page tables from those of user mode.</summary>
+/// <remarks>HYPERSCOPE_OTHER_KERNEL names another kernel than Debian's stable one, HYPERSCOPE_OTHER_MODULE a module for it.</remarks>
 public sealed class RandomizedGuest : LiveGuest
 {
-    public override bool HasModule => DebianFiles.Module is not null;
-
-    private protected override DebianGuest Create() =>
-        DebianGuest.Create(vcpus: 1, entry: LinuxEntry.Protected, parameters: "pti=on", files: ModuleArchive(DebianFiles.Module));
-}
-
-/// <summary>The kernel that HYPERSCOPE_OTHER_KERNEL names, with the module that HYPERSCOPE_OTHER_MODULE names.</summary>
-public sealed class OtherGuest : LiveGuest
-{
     private static readonly string? Kernel = Environment.GetEnvironmentVariable("HYPERSCOPE_OTHER_KERNEL");
-    private static readonly string? Module = Environment.GetEnvironmentVariable("HYPERSCOPE_OTHER_MODULE");
+    private static readonly string? Module = Kernel is null ? DebianFiles.Module : Environment.GetEnvironmentVariable("HYPERSCOPE_OTHER_MODULE");
 
     public override bool HasModule => Module is not null;
 
-    private protected override DebianGuest? Create() =>
-        Kernel is null ? null : DebianGuest.Create(vcpus: 1, kernelPath: Kernel, files: ModuleArchive(Module));
+    private protected override DebianGuest Create() => DebianGuest.Create(
+        vcpus: 1, entry: LinuxEntry.Protected, parameters: "pti=on", kernelPath: Kernel,
+        files: Module is null ? [] : [new InitramfsFile("/dummy.ko", File.ReadAllBytes(Module), false)]);
 }

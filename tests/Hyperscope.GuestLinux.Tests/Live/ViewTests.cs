@@ -5,7 +5,7 @@ using Hyperscope.Vm;
 namespace Hyperscope.GuestLinux.Tests;
 
 /// <summary>What the views show, against what the guest's own tools say.</summary>
-public abstract partial class ViewTests(LiveGuest live)
+public sealed partial class ViewTests(RandomizedGuest live) : IClassFixture<RandomizedGuest>
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
@@ -308,9 +308,3 @@ public abstract partial class ViewTests(LiveGuest live)
         public void Dispose() => action();
     }
 }
-
-/// <summary>Debian's kernel, moved and with isolated page tables.</summary>
-public sealed class RandomizedViewTests(RandomizedGuest live) : ViewTests(live), IClassFixture<RandomizedGuest>;
-
-/// <summary>Another kernel, such as a 6.12 of backports.</summary>
-public sealed class OtherKernelViewTests(OtherGuest live) : ViewTests(live), IClassFixture<OtherGuest>;
