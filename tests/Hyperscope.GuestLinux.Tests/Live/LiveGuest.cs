@@ -94,5 +94,9 @@ public sealed class RandomizedGuest : LiveGuest
 
     private protected override DebianGuest Create() => DebianGuest.Create(
         vcpus: 1, entry: LinuxEntry.Protected, parameters: "pti=on", kernelPath: Kernel,
-        files: Module is null ? [] : [new InitramfsFile("/dummy.ko", File.ReadAllBytes(Module), false)]);
+        files:
+        [
+            new InitramfsFile("/loadbpf", BpfLoader.Build(), true),
+            .. Module is null ? Array.Empty<InitramfsFile>() : [new InitramfsFile("/dummy.ko", File.ReadAllBytes(Module), false)],
+        ]);
 }

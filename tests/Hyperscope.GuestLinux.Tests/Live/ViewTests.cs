@@ -226,7 +226,16 @@ public sealed partial class ViewTests(RandomizedGuest live) : IClassFixture<Rand
     }
 
     [Fact]
-    public async Task There_are_no_bpf_programs() => Assert.Empty(await Linux.BpfProgramsAsync(Cancel));
+    public async Task A_bpf_program_is_listed_while_its_process_lives()
+    {
+        Assert.Empty(await Linux.BpfProgramsAsync(Cancel));
+        string[] lines = await live.RunAsync("/loadbpf & sleep 1; grep -h prog_tag /proc/$!/fdinfo/*");
+        BpfProgram program = Assert.Single(await Linux.BpfProgramsAsync(Cancel));
+        Assert.Equal((BpfLoader.Name, "SOCKET_FILTER", 0u), (program.Name, program.Type, program.Uid));
+        Assert.Contains(lines, line => line.EndsWith(program.Tag, StringComparison.Ordinal) && program.Tag.Length == 16);
+        Assert.Equal(program.Code.Value == 0, program.CodeLength == 0);
+        await live.RunAsync("kill %1; sleep 1");
+    }
 
     [Fact]
     public async Task The_current_task_of_a_vcpu_is_known()
