@@ -28,7 +28,7 @@ internal static class MachineFactory
             vm.Load(LoadImage(guest, vm, request.VcpuCount));
             return vm;
         }
-        catch (Exception problem) when (problem is ImageFormatException or ArgumentException)
+        catch (Exception problem) when (problem is ImageFormatException or ArgumentException or NotSupportedException or LinuxException)
         {
             throw new CliException(problem.Message);
         }
@@ -54,6 +54,7 @@ internal static class MachineFactory
         Name = "guest",
         MemoryBytes = request.MemoryBytes ?? defaultMemory,
         VcpuCount = request.VcpuCount,
+        Backend = request.Backend.Resolve(),
         SerialOutput = serial,
         Clock = request.IsDeterministic ? new InstructionClock() : null,
         WallClock = request.IsDeterministic ? DateTimeOffset.UnixEpoch.AddYears(50) : null,

@@ -57,7 +57,6 @@ public sealed class GuestMemory : IDisposable
             throw new ArgumentException($"slot of {bytes} bytes at {gpa} ends above 52 address bits");
         var first = gpa.Frame;
         ulong frames = bytes >> Gfn.PageShift;
-        using var file = new SharedMemory("hyperscope-ram", bytes);
         MemorySlot slot;
         lock (_gate)
         {
@@ -68,7 +67,7 @@ public sealed class GuestMemory : IDisposable
                     throw new ArgumentException($"slot of {bytes} bytes at {gpa} overlaps slot {other}");
             }
 
-            slot = new MemorySlot(first, frames, file.Map(0, bytes), isReadOnly);
+            slot = new MemorySlot(first, frames, new SharedMemory("hyperscope-ram", bytes), isReadOnly);
             MemorySlot[] slots = [.. _slots, slot];
             Array.Sort(slots, static (left, right) => left.First.Value.CompareTo(right.First.Value));
             Volatile.Write(ref _slots, slots);

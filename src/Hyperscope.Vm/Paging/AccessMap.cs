@@ -25,6 +25,10 @@ public sealed class AccessMap
     /// <summary>Held by whoever changes the map. Taken before any lock of a back end, never after one.</summary>
     public Lock WriterLock { get; } = new();
 
+    /// <summary>Called with each frame whose rights have changed and their new value, or with null: every restriction was lifted. The caller
+    /// holds <see cref="WriterLock"/>.</summary>
+    public Action<Gfn?, PageAccess>? Changed { get; set; }
+
     /// <summary>Number of frames whose rights are not <see cref="PageAccess.All"/>.</summary>
     public long RestrictedFrames => Volatile.Read(ref _restricted);
 
@@ -87,6 +91,7 @@ public sealed class AccessMap
         else if (denied == PageAccess.None)
             _restricted--;
         Version++;
+        Changed?.Invoke(gfn, access);
         return PageAccess.All & ~before;
     }
 
@@ -96,6 +101,7 @@ public sealed class AccessMap
         Volatile.Write(ref _directory, new byte[]?[64]);
         _restricted = 0;
         Version++;
+        Changed?.Invoke(null, PageAccess.All);
     }
 
     /// <summary>Calls <paramref name="visit"/> for each restricted frame of a range, in ascending order.</summary>

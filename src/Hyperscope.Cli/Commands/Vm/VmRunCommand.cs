@@ -51,6 +51,8 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = Values.Count,
     };
 
+    private readonly Option<string?> _backend = BackendChoice.Option();
+
     private readonly Option<string?> _clock = new("--clock")
     {
         Description = "Where guest time comes from: host (unless given), or deterministic, from the instructions of a single vCPU, so that runs repeat",
@@ -117,7 +119,7 @@ internal sealed class VmRunCommand : CliCommand
     public VmRunCommand()
         : base(
             "run",
-            "Run a VM on the software CPU, with introspection. Until it ends, or Ctrl-C (on a terminal: Ctrl-A X).",
+            "Run a VM with introspection, on the software CPU or KVM. Until it ends, or Ctrl-C (on a terminal: Ctrl-A X).",
             new("hyperscope vm run --boot debian", "A Debian kernel and a shell on this terminal"),
             new("hyperscope vm run --image builtin:selftest --kvmi-listen unix:/run/vm.sock", "A VM that tools can attach to"),
             new("hyperscope vm run --image guest.bin --memory 512M --vcpus 2 --kvmi unix:/run/tool.sock", "A VM that goes to its tool"),
@@ -125,7 +127,7 @@ internal sealed class VmRunCommand : CliCommand
             new("hyperscope vm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0", "Another kernel"),
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
-        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _firmware, _memory, _vcpus, _clock, _connect,
+        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _firmware, _memory, _vcpus, _backend, _clock, _connect,
             _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
@@ -153,6 +155,8 @@ internal sealed class VmRunCommand : CliCommand
                 result.AddError($"--clock {result.GetValue(_clock)} is not known; there are: host, deterministic");
             else if (result.GetValue(_clock) == "deterministic" && result.GetValue(_vcpus) > 1)
                 result.AddError($"--clock deterministic goes with one vCPU, not {result.GetValue(_vcpus)}");
+            if (result.GetValue(_clock) == "deterministic" && result.GetValue(_backend) is ("kvm" or "auto"))
+                result.AddError("--clock deterministic goes with the software CPU: KVM counts no instructions");
         });
     }
 
@@ -173,6 +177,7 @@ internal sealed class VmRunCommand : CliCommand
             },
             MemoryBytes = parsed.GetValue(_memory),
             VcpuCount = parsed.GetValue(_vcpus),
+            Backend = new BackendChoice(parsed.GetValue(_backend) ?? "software"),
             IsDeterministic = parsed.GetValue(_clock) == "deterministic",
             ConnectTo = parsed.GetValue(_connectGreeting) ?? parsed.GetValue(_connect),
             HasHandshake = parsed.GetValue(_connectGreeting) is not null,
