@@ -52,7 +52,9 @@ public sealed class KvmVm : IDisposable
     /// <summary>Makes every hypercall of the guest an exit.</summary>
     internal void InterceptHypercalls()
     {
-        var config = new KvmXenHvmConfig { Flags = KvmXenHvmConfig.InterceptHypercalls };
+        // The kernel arms the intercept with the MSR that Xen guests register with; the last of Xen's range is one that nobody writes.
+        const uint LastXenMsr = 0x4FFF_FFFF;
+        var config = new KvmXenHvmConfig { Flags = KvmXenHvmConfig.InterceptHypercalls, Msr = LastXenMsr };
         Ioctl.Call(_handle, KvmRequests.XenHvmConfig, ref config);
     }
 

@@ -53,6 +53,9 @@ public enum VmCapabilities
     /// <summary>XSETBV is reported.</summary>
     XsetbvEvents = 1 << 3,
 
+    /// <summary>CPUID is reported.</summary>
+    CpuidEvents = 1 << 4,
+
     /// <summary>Everything the software CPU offers.</summary>
-    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents,
+    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents | CpuidEvents,
 }
