@@ -15,6 +15,9 @@ public sealed class ProcessorGroup
     private readonly List<SoftwareVcpu> _vcpus = [];
     private readonly Lock _exclusive = new();
 
+    // Held, outside guest mode, while a frame becomes code or stops being code; else a vCPU could decode between another's two steps.
+    private readonly Lock _code = new();
+
     /// <summary>Makes an empty group over a VM's memory.</summary>
     /// <param name="memory">Guest memory; the group answers its invalidation callbacks.</param>
     /// <param name="accessMap">Rights of frames.</param>
@@ -51,14 +54,19 @@ public sealed class ProcessorGroup
     }
 
     /// <summary>Makes every vCPU forget the translations it cached; returns when none is in use. Any thread.</summary>
-    public void InvalidateTranslations() => Broadcast(VcpuRequests.FlushTranslations, frame: 0);
+    public void InvalidateTranslations()
+    {
+        SoftwareVcpu? self = LeaveGuestIfInside();
+        Broadcast(VcpuRequests.FlushTranslations, frame: 0);
+        self?.EnterGuest();
+    }
 
     /// <summary>Drops what was decoded from a range of frames that was written from outside the guest.</summary>
     internal void InvalidateCode(Gfn first, ulong count)
     {
         for (ulong gfn = first.Value; gfn < first.Value + count; gfn++)
         {
-            if (Code.Pieces(gfn) != 0)
+            if (Code.IsCode(gfn))
                 InvalidateCode(gfn);
         }
     }
@@ -66,12 +74,31 @@ public sealed class ProcessorGroup
     /// <summary>Drops what was decoded from a frame, on every vCPU, before it returns.</summary>
     internal void InvalidateCode(ulong gfn)
     {
-        Code.Clear(gfn);
-        Broadcast(VcpuRequests.DropCode, gfn);
+        SoftwareVcpu? self = LeaveGuestIfInside();
+        lock (_code)
+        {
+            Code.Clear(gfn);
+            Broadcast(VcpuRequests.DropCode, gfn);
+        }
+
+        self?.EnterGuest();
     }
 
-    /// <summary>Takes away cached write permission for a frame from every vCPU before it returns.</summary>
-    internal void ProtectCode(ulong gfn) => Broadcast(VcpuRequests.ProtectCode, gfn);
+    /// <summary>Makes a frame one that code is decoded from: from the return on no vCPU writes to it through a cached translation.</summary>
+    internal void ProtectCode(ulong gfn)
+    {
+        SoftwareVcpu? self = LeaveGuestIfInside();
+        lock (_code)
+        {
+            if (Code.Announce(gfn))
+            {
+                Broadcast(VcpuRequests.ProtectCode, gfn);
+                Code.Settle(gfn);
+            }
+        }
+
+        self?.EnterGuest();
+    }
 
     /// <summary>Runs <paramref name="action"/> while no other vCPU is in guest mode. The caller is a vCPU in guest mode.</summary>
     internal void RunExclusive(SoftwareVcpu self, Action action)
@@ -104,22 +131,22 @@ public sealed class ProcessorGroup
         self.EnterGuest();
     }
 
+    // Asks something of every vCPU and waits until it is done or bound to be done first. The caller is not in guest mode.
     private void Broadcast(VcpuRequests request, ulong frame)
     {
-        SoftwareVcpu? self = SoftwareVcpu.Current is { } current && current.Group == this ? current : null;
-        bool wasInGuest = self is { IsInGuestMode: true };
-        if (wasInGuest)
-            self!.LeaveGuest();
         foreach (SoftwareVcpu vcpu in _vcpus)
             vcpu.Post(request, frame);
         foreach (SoftwareVcpu vcpu in _vcpus)
-        {
-            if (vcpu != self)
-                vcpu.AwaitRequests();
-        }
+            vcpu.AwaitRequests();
+    }
 
-        if (wasInGuest)
-            self!.EnterGuest();
+    // The calling thread's vCPU if it was in guest mode; it enters again when the caller is done.
+    private SoftwareVcpu? LeaveGuestIfInside()
+    {
+        if (SoftwareVcpu.Current is not { IsInGuestMode: true } self || self.Group != this)
+            return null;
+        self.LeaveGuest();
+        return self;
     }
 }
 

@@ -34,11 +34,8 @@ public sealed unsafe partial class SoftwareVcpu
                 return Chain.Leave(_c, rip);
             }
 
-            int length = Math.Min(Decoder.MaxLength, 4096 - (int)(gpa & 0xFFF));
-            ulong wanted = CodeTracker.Mask((int)(gpa & 0xFFF), length);
-            if (Group.Code.Add(gpa >> 12, wanted) == 0)
+            if (!Group.Code.IsSettled(gpa >> 12))
             {
-                // First code on this frame: from here on no vCPU may write to it through its translation cache.
                 Group.ProtectCode(gpa >> 12);
                 continue; // mappings may have changed meanwhile
             }

@@ -255,7 +255,7 @@ public sealed unsafe partial class SoftwareVcpu
         piece = new Piece { Gpa = translation.Gpa, Length = length };
         if (!Group.Memory.TryGetHostPage(gfn, out nint page, out bool isReadOnly))
             return true; // a device
-        ulong pieces = kind == PageAccess.Execute ? 0 : Group.Code.Pieces(gfn);
+        ulong pieces = kind == PageAccess.Write ? DecodedPieces(gfn) : 0;
         PageAccess denied = Group.AccessMap.Denied(gfn);
         if ((denied & kind) != 0 && !IsApproved(gfn, kind))
             return Block(op, linear, translation.Gpa, kind, length, newData);
@@ -290,7 +290,7 @@ public sealed unsafe partial class SoftwareVcpu
         bool canRead = (denied & PageAccess.Read) == 0;
 
         // Write without read cannot be expressed by hardware either: rights 2 and 6 act as 0 and 4 (kvmi-abi.md 5.1).
-        bool canWrite = canRead && translation.IsWritable && (denied & PageAccess.Write) == 0 && !isReadOnly && Group.Code.Pieces(gfn) == 0;
+        bool canWrite = canRead && translation.IsWritable && (denied & PageAccess.Write) == 0 && !isReadOnly && !HasCode(gfn);
         bool canExecute = translation.IsExecutable && (denied & PageAccess.Execute) == 0;
         entry->ReadTag = canRead ? tag : TlbEntry.NoPage;
         entry->WriteTag = canWrite ? tag : TlbEntry.NoPage;
@@ -298,6 +298,11 @@ public sealed unsafe partial class SoftwareVcpu
         entry->Addend = (long)page - (long)(linear & ~0xFFFUL);
         _tlb.Frame(entry) = gfn;
     }
+
+    // A vCPU that still has blocks of a frame treats it as code, even while another vCPU is making the frame data.
+    private bool HasCode(ulong gfn) => Group.Code.IsCode(gfn) || _blocks.HasFrame(gfn);
+
+    private ulong DecodedPieces(ulong gfn) => _blocks.HasFrame(gfn) && !Group.Code.IsCode(gfn) ? ulong.MaxValue : Group.Code.Pieces(gfn);
 
     private bool MustRunAlone(Op* op)
     {

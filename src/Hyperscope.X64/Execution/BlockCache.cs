@@ -14,10 +14,8 @@ internal sealed unsafe class BlockCache : IDisposable
 
     private const int ChunkBytes = 256 << 10;
 
-    private readonly record struct Key(ulong Gpa, ulong Linear, byte CodeSize);
-
-    private readonly Dictionary<Key, nint> _blocks = new(4096);
-    private readonly Dictionary<ulong, List<Key>> _byFrame = new(1024);
+    private readonly BlockTable _blocks = new();
+    private readonly Dictionary<ulong, List<BlockKey>> _byFrame = new(1024);
     private readonly List<nint> _chunks = [];
     private byte* _next, _end;
 
@@ -27,7 +25,7 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>True once the memory is used up; the owner calls <see cref="Clear"/> where no handler is running.</summary>
     public bool IsFull => (long)_chunks.Count * ChunkBytes >= CapacityBytes;
 
-    public Op* Find(ulong gpa, ulong linear, byte codeSize) => _blocks.TryGetValue(new Key(gpa, linear, codeSize), out nint block) ? (Op*)block : null;
+    public Op* Find(ulong gpa, ulong linear, byte codeSize) => _blocks.Find(new BlockKey(gpa, linear, codeSize));
 
     /// <summary>Room for a block of the largest size; commit what was used with <see cref="Add"/>.</summary>
     public Op* Reserve()
@@ -53,19 +51,22 @@ internal sealed unsafe class BlockCache : IDisposable
     {
         var block = (Op*)_next;
         _next += slots * sizeof(Op);
-        var key = new Key(gpa, linear, codeSize);
-        _blocks[key] = (nint)block;
-        ref List<Key>? list = ref CollectionsMarshal.GetValueRefOrAddDefault(_byFrame, gpa >> 12, out _);
+        var key = new BlockKey(gpa, linear, codeSize);
+        _blocks.Set(key, block);
+        ref List<BlockKey>? list = ref CollectionsMarshal.GetValueRefOrAddDefault(_byFrame, gpa >> 12, out _);
         (list ??= []).Add(key);
         return block;
     }
 
+    /// <summary>True if there are blocks of a frame.</summary>
+    public bool HasFrame(ulong gfn) => _byFrame.ContainsKey(gfn);
+
     /// <summary>Drops the blocks of a frame; false if there were none.</summary>
     public bool DropFrame(ulong gfn)
     {
-        if (!_byFrame.Remove(gfn, out List<Key>? keys))
+        if (!_byFrame.Remove(gfn, out List<BlockKey>? keys))
             return false;
-        foreach (Key key in keys)
+        foreach (BlockKey key in keys)
             _blocks.Remove(key);
         return true;
     }
@@ -82,5 +83,9 @@ internal sealed unsafe class BlockCache : IDisposable
         Incarnation++;
     }
 
-    public void Dispose() => Clear();
+    public void Dispose()
+    {
+        Clear();
+        _blocks.Dispose();
+    }
 }
