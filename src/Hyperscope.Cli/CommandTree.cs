@@ -21,6 +21,7 @@ internal static class CommandTree
             Noun("vcpu", "Virtual processors.", new VcpuRegsCommand(), new VcpuPauseCommand(), new VcpuStepCommand()),
             new ExecCommand(),
             new SelftestCommand(),
+            new DoctorCommand(),
             new DemoCommand(),
         };
         foreach (CliCommand command in Walk(root).OfType<CliCommand>())

@@ -29,6 +29,8 @@ internal sealed partial class IntrospectedVcpu
         _enabledEvents = enable ? _enabledEvents | bit : _enabledEvents & ~bit;
         KvmError error = id switch
         {
+            EventId.Breakpoint when enable && !Can(VmCapabilities.BreakpointEvents) => KvmError.NotSupported,
+            EventId.Hypercall when enable && !Can(VmCapabilities.HypercallEvents) => KvmError.NotSupported,
             EventId.Breakpoint => OwnBreakpoints(enable),
             EventId.Descriptor when !Can(VmCapabilities.DescriptorEvents) => KvmError.NotSupported,
             EventId.Xsetbv when !Can(VmCapabilities.XsetbvEvents) => KvmError.NotSupported,

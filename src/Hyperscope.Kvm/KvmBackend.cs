@@ -9,9 +9,6 @@ namespace Hyperscope.Kvm;
 /// <summary>One VM whose guest code the kernel executes: what all vCPUs share.</summary>
 public sealed class KvmBackend : IDisposable
 {
-    /// <summary>What introspection gets on this back end.</summary>
-    public const VmCapabilities Capabilities = VmCapabilities.SingleStep;
-
     // Below 4 GiB, where a PC has its firmware and this machine nothing.
     private const uint TssAddress = 0xFFFB_D000;
     private const ulong IdentityMapAddress = 0xFFFB_C000;
@@ -49,8 +46,15 @@ public sealed class KvmBackend : IDisposable
             Vm.Enable(KvmCapability.X86UserSpaceMsr, 1 | 2 | 4); // invalid, unknown, filtered
             if (_device[KvmCapability.ExitOnEmulationFailure] != 0)
                 Vm.Enable(KvmCapability.ExitOnEmulationFailure, 1);
-            if (HasHypercallEvents)
+            Capabilities = VmCapabilities.SingleStep;
+            if ((_device[KvmCapability.XenHvm] & 2) != 0)
+            {
                 Vm.InterceptHypercalls();
+                Capabilities |= VmCapabilities.HypercallEvents;
+            }
+
+            if (KvmProbe.HasBreakpointExits(_device))
+                Capabilities |= VmCapabilities.BreakpointEvents;
             View = new GuestView(Vm, group.Memory, group.AccessMap, _logger);
             _cpuid = [.. group.Vcpus.Select(vcpu => GuestCpuid.Build(_device, vcpu))];
             _interceptedMsrs = [.. group.Vcpus.Select(static _ => new HashSet<uint>())];
@@ -69,8 +73,9 @@ public sealed class KvmBackend : IDisposable
         }
     }
 
-    /// <summary>Hypercalls can be intercepted on this host.</summary>
-    public bool HasHypercallEvents => (_device[KvmCapability.XenHvm] & 2) != 0;
+    /// <summary>What introspection gets on this back end and host. No exit exists for control registers, XSETBV, descriptor tables and
+    /// CPUID.</summary>
+    public VmCapabilities Capabilities { get; }
 
     internal KvmVm Vm { get; }
 

@@ -50,12 +50,33 @@ public static class KvmProbe
         }
     }
 
+    /// <summary>Whether INT3 stops a guest when asked for. Not everywhere: emulators of SVM have been seen that never do.</summary>
+    internal static bool HasBreakpointExits(KvmDevice device)
+    {
+        bool stopped = false;
+        RunGuest(device, [0xCC, 0xF4], (vcpu, _) =>
+        {
+            vcpu.SetGuestDebug(KvmGuestDebug.SoftwareBreakpoints);
+            stopped = vcpu.Run() == 0 && vcpu.Page.ExitReason == KvmExitReason.Debug;
+        });
+        return stopped;
+    }
+
     private static string? RunGuest(KvmDevice device)
+    {
+        string? obstacle = null;
+        return RunGuest(device, Program, (vcpu, view) => obstacle = Observe(vcpu, view))
+            ? obstacle
+            : $"a probe guest of ten instructions did not end within {Patience.TotalSeconds} s on this machine's KVM";
+    }
+
+    /// <summary>Runs code at CPL 0 in 64-bit mode without any descriptor table; false: it did not end in time and was ended.</summary>
+    private static bool RunGuest(KvmDevice device, ReadOnlySpan<byte> program, Action<KvmVcpu, MemoryMapping> observe)
     {
         using KvmVm vm = device.CreateVm();
         using var memory = new SharedMemory("hyperscope-probe", Bytes);
         using MemoryMapping mapping = memory.Map(0, Bytes), view = memory.Map(0, Bytes);
-        Fill(mapping);
+        Fill(mapping, program);
         vm.SetIdentityMapAddress(0xFFFB_C000);
         vm.SetTssAddress(0xFFFB_D000);
         if (device[KvmCapability.ExitOnEmulationFailure] != 0)
@@ -64,14 +85,13 @@ public static class KvmProbe
         using KvmVcpu vcpu = vm.CreateVcpu(new VcpuIndex(0));
         vcpu.SetCpuid(device.GetSupportedCpuid());
         SetRegisters(vcpu);
-        string? obstacle = null;
         int threadId = 0;
         using var prepared = new ManualResetEventSlim();
         var thread = new Thread(() =>
         {
             Volatile.Write(ref threadId, ThreadSignal.Prepare());
             prepared.Set();
-            obstacle = Observe(vcpu, view);
+            observe(vcpu, view);
         })
         {
             IsBackground = true,
@@ -80,11 +100,14 @@ public static class KvmProbe
         thread.Start();
         prepared.Wait();
         if (thread.Join(Patience))
-            return obstacle;
-        vcpu.Page.ImmediateExit = 1;
-        while (!thread.Join(TimeSpan.FromMilliseconds(50)))
+            return true;
+        do
+        {
+            vcpu.Page.ImmediateExit = 1;
             ThreadSignal.Send(threadId);
-        return $"a probe guest of ten instructions did not end within {Patience.TotalSeconds} s on this machine's KVM";
+        }
+        while (!thread.Join(TimeSpan.FromMilliseconds(50)));
+        return false;
     }
 
     private static string? Observe(KvmVcpu vcpu, MemoryMapping view)
@@ -111,14 +134,14 @@ public static class KvmProbe
     }
 
     // Sound: the mapping is as long as what is written, and lives until after the guest.
-    private static unsafe void Fill(MemoryMapping mapping)
+    private static unsafe void Fill(MemoryMapping mapping, ReadOnlySpan<byte> program)
     {
         var bytes = new Span<byte>((void*)mapping.Address, (int)Bytes);
         const ulong Present = 3, Large = 0x83;
         BinaryPrimitives.WriteUInt64LittleEndian(bytes[(int)Tables..], (Tables + 0x1000) | Present);
         BinaryPrimitives.WriteUInt64LittleEndian(bytes[(int)(Tables + 0x1000)..], (Tables + 0x2000) | Present);
         BinaryPrimitives.WriteUInt64LittleEndian(bytes[(int)(Tables + 0x2000)..], Large);
-        Program.CopyTo(bytes[(int)Code..]);
+        program.CopyTo(bytes[(int)Code..]);
     }
 
     private static void SetRegisters(KvmVcpu vcpu)

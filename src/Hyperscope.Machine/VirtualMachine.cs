@@ -122,7 +122,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     public IReadOnlyList<IVcpu> Vcpus => _processors.Vcpus;
 
     /// <inheritdoc/>
-    public VmCapabilities Capabilities => _hardware is null ? VmCapabilities.All : KvmBackend.Capabilities;
+    public VmCapabilities Capabilities => _hardware?.Capabilities ?? VmCapabilities.All;
 
     /// <summary>Completes when every vCPU has stopped.</summary>
     public Task<VmExit> Completion => _completion.Task;

@@ -56,6 +56,12 @@ public enum VmCapabilities
     /// <summary>CPUID is reported.</summary>
     CpuidEvents = 1 << 4,
 
+    /// <summary>INT3 is reported.</summary>
+    BreakpointEvents = 1 << 5,
+
+    /// <summary>Hypercalls are reported.</summary>
+    HypercallEvents = 1 << 6,
+
     /// <summary>Everything the software CPU offers.</summary>
-    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents | CpuidEvents,
+    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents | CpuidEvents | BreakpointEvents | HypercallEvents,
 }
