@@ -104,6 +104,16 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
         }
     }
 
+    /// <summary>Where the guest's view of a frame is in this process; 0: no memory.</summary>
+    public nint AddressOf(Gfn gfn)
+    {
+        lock (_gate)
+        {
+            Mapped? mapped = _mapped.Find(candidate => candidate.Slot.Contains(gfn));
+            return mapped is null ? 0 : mapped.Mapping.Address + (nint)((gfn.Value - mapped.Slot.First.Value) << Gfn.PageShift);
+        }
+    }
+
     public PageTrackVerdict BeforeAccess(IVcpu vcpu, in PageTrackAccess access) => PageTrackVerdict.Allow;
 
     public void SlotCreated(MemorySlot slot)

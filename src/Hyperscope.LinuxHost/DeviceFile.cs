@@ -11,10 +11,10 @@ public static partial class DeviceFile
     /// <exception cref="LinuxException">It is not there, or not for this user.</exception>
     public static FileDescriptorHandle Open(string path)
     {
-        FileDescriptorHandle handle = OpenFile(path, ReadWrite | CloseOnExec);
-        return handle.IsInvalid ? throw LinuxException.FromLastCall($"open {path}") : handle;
+        int descriptor = OpenFile(path, ReadWrite | CloseOnExec);
+        return descriptor < 0 ? throw LinuxException.FromLastCall($"open {path}") : new FileDescriptorHandle(descriptor);
     }
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial FileDescriptorHandle OpenFile(string path, int flags);
+    private static partial int OpenFile(string path, int flags);
 }
