@@ -23,7 +23,9 @@ switch (name)
         return KvmEvents.Run(scale);
     case "kvm-loop":
         return KvmLoop.Run(scale, args.Length > 1 ? args[^1] : "kvm-loop");
+    case "boot":
+        return BootSpeed.Run(scale);
     default:
-        Console.Error.WriteLine("usage: Hyperscope.Compare pf-roundtrip|set-page-access|access-map|untouched|interpreter|kvm-events|kvm-loop [--quick]");
+        Console.Error.WriteLine("usage: Hyperscope.Compare pf-roundtrip|set-page-access|access-map|untouched|interpreter|kvm-events|kvm-loop|boot [--quick]");
         return name == "help" ? 0 : 2;
 }

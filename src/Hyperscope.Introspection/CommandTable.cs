@@ -43,6 +43,8 @@ internal static class CommandTable
         OnReceiver<VmControlCleanup>(static (session, in command) => session.ControlCleanup(command.Enable));
         OnReceiver<VmGetMaxGfn, VmGetMaxGfnReply>(static (session, in _, out reply) => session.GetMaxGfn(out reply));
         OnReceiverData<VmSetPageAccess>(static (session, in command, tail, ref _) => session.SetPageAccess(command, tail));
+        OnReceiverData<VmSetWatches>(static (session, in command, tail, ref _) => session.SetWatches(command, tail));
+        OnReceiver<VmGetWatchInfo, VmGetWatchInfoReply>(static (session, in _, out reply) => session.GetWatchInfo(out reply));
 
         OnVcpu<VcpuGetInfo, VcpuGetInfoReply>(static (vcpu, in _, out reply) => vcpu.GetInfo(out reply));
         OnVcpu<VcpuControlEvents>(static (vcpu, in command) => vcpu.ControlEvents(command.EventId, command.Enable));

@@ -34,7 +34,6 @@ internal sealed partial class IntrospectedVcpu
             EventId.Breakpoint => OwnBreakpoints(enable),
             EventId.Descriptor when !Can(VmCapabilities.DescriptorEvents) => KvmError.NotSupported,
             EventId.Xsetbv when !Can(VmCapabilities.XsetbvEvents) => KvmError.NotSupported,
-            EventId.Cr when enable && !Can(VmCapabilities.ControlRegisterEvents) => KvmError.NotSupported,
             EventId.Cpuid when enable && !Can(VmCapabilities.CpuidEvents) => KvmError.NotSupported,
             _ => KvmError.None,
         };

@@ -7,13 +7,11 @@ namespace Hyperscope.Introspection;
 // Events and their replies.
 internal sealed partial class IntrospectedVcpu
 {
-    private readonly byte[] _replyData = new byte[session.MayHavePageFaultData ? PageFaultReply.WireSize : sizeof(ulong)];
+    private readonly byte[] _replyData = new byte[PageFaultReply.WireSize];
     private int _awaitsReply;
     private uint _expectedSeq;
     private EventId _pendingEvent;
     private EventAction _action;
-    private Gfn _accessedFrame;
-    private PageAccess _accessKind;
     private KvmRegs _delayedRegisters;
     private bool _hasDelayedRegisters;
     private int _enabledEvents;
@@ -24,9 +22,6 @@ internal sealed partial class IntrospectedVcpu
     private bool _isInjecting;
     private VcpuInjectException _injection;
     private TrapEvent? _owedTrap;
-    private PageAccess _repeatKinds;
-    private ulong _repeatRip;
-    private ulong _repeatCount;
 
     /// <summary>INT3.</summary>
     public InstructionVerdict OnBreakpoint(Gpa? gpa, byte length)
@@ -89,30 +84,6 @@ internal sealed partial class IntrospectedVcpu
             Send(new SinglestepEvent(failed));
     }
 
-    /// <summary>Before an access that the back end found denied (kvmi-abi.md 5.9).</summary>
-    public PageTrackVerdict BeforeAccess(in PageTrackAccess access)
-    {
-        if (!IsEnabled(EventId.PageFault))
-            return PageTrackVerdict.Allow;
-
-        // A page that was opened in the meantime: the access is attempted again instead of approved, for it may be closed again by then.
-        _accessedFrame = access.Gpa.Frame;
-        _accessKind = access.Kind;
-        if (!IsAccessDenied)
-            return PageTrackVerdict.Retry;
-        if (IsPartOfCompletedRepeat(access.Kind))
-            return PageTrackVerdict.Allow;
-        EventOutcome outcome = Send(new PageFaultEvent(access.Gva, access.Gpa, access.Kind));
-        if (outcome == EventOutcome.Continue && session.Dialect.HasPageFaultReplyData)
-            NoteRepeat(access.Kind);
-        return outcome switch
-        {
-            EventOutcome.Continue or EventOutcome.Lost => PageTrackVerdict.Allow,
-            EventOutcome.Crash => PageTrackVerdict.Stop,
-            _ => PageTrackVerdict.Retry,
-        };
-    }
-
     /// <summary>CPUID.</summary>
     public InstructionVerdict OnCpuid(uint function, uint index, byte instructionLength)
     {
@@ -125,43 +96,10 @@ internal sealed partial class IntrospectedVcpu
         return before.Rip == after.Rip ? InstructionVerdict.Proceed : InstructionVerdict.Refuse;
     }
 
-    /// <summary>Nothing has made the event pointless since it was decided on: the page of a page fault is still restricted.</summary>
-    public bool IsEventDue => _pendingEvent != EventId.PageFault || IsAccessDenied;
-
-    private bool IsAccessDenied => (session.Vm.AccessMap.Denied(_accessedFrame.Value) & _accessKind) != 0;
-
     private bool IsEnabled(EventId id) => (_enabledEvents & BitOf(id)) != 0 && !session.IsClosed;
 
     /// <summary>The bit of an event in a set; extensions have the upper half.</summary>
     private static int BitOf(EventId id) => 1 << ((int)id < KvmiConstants.FirstExtensionId ? (int)id : 16 + ((int)id & 15));
-
-    /// <summary>The tool said about this string instruction that it wants no event for each element.</summary>
-    private bool IsPartOfCompletedRepeat(PageAccess kind)
-    {
-        if ((_repeatKinds & kind) == 0)
-            return false;
-        vcpu.GetRegisters(out KvmRegs registers);
-        if (registers.Rip == _repeatRip && registers.Rcx < _repeatCount)
-        {
-            _repeatCount = registers.Rcx;
-            return true;
-        }
-
-        _repeatKinds = PageAccess.None; // that instruction is over
-        return false;
-    }
-
-    private void NoteRepeat(PageAccess kind)
-    {
-        if (!Message.Read<PageFaultReply>(_replyData).CompletesRepeat)
-            return;
-        vcpu.GetRegisters(out KvmRegs registers);
-        if (_repeatRip != registers.Rip || _repeatCount < registers.Rcx)
-            _repeatKinds = PageAccess.None;
-        _repeatRip = registers.Rip;
-        _repeatCount = registers.Rcx;
-        _repeatKinds |= kind;
-    }
 
     private void StopSending()
     {
@@ -318,6 +256,8 @@ internal sealed partial class IntrospectedVcpu
         var reply = Message.Read<EventReply>(payload[Unsafe.SizeOf<VcpuHeader>()..]);
         if (!reply.IsWellFormed && !session.Dialect.IgnoresPadding)
             ThrowReply(header, "its padding is not zero");
+        if (_pendingEvent == EventId.Access && Message.Read<PageFaultReply>(data).DataSize > PageFaultReply.MaxDataSize)
+            ThrowReply(header, $"it announces more than {PageFaultReply.MaxDataSize} bytes for the access");
         _action = reply.Action;
         _replyData.AsSpan().Clear();
         data[..Math.Min(data.Length, _replyData.Length)].CopyTo(_replyData);

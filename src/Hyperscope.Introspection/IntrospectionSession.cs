@@ -69,9 +69,6 @@ public sealed partial class IntrospectionSession
 
     internal Dialect Dialect { get; private set; }
 
-    /// <summary>Replies to page faults may turn out to have data.</summary>
-    internal bool MayHavePageFaultData => _options.Dialect.HasPageFaultReplyData || !_options.Dialect.IsSettled;
-
     internal PermissionMask Commands { get; } = new(KvmiConstants.MessageCount, Mandatory());
 
     internal PermissionMask Events { get; } = new(KvmiConstants.EventCount, 0);

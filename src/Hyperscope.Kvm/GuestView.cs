@@ -161,8 +161,17 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
         return (access & PageAccess.Write) != 0 ? MemoryProtection.ReadWrite : MemoryProtection.Read;
     }
 
-    private void ProtectRestricted(Mapped mapped) =>
-        _map.ForEachRestricted(mapped.Slot.First, mapped.Slot.Frames, (gfn, access) => Protect(gfn.Value, gfn.Value + 1, ProtectionFor(access)));
+    private void ProtectRestricted(Mapped mapped)
+    {
+        if (_map.RestrictedFrames == 0 && _map.WatchedFrames == 0)
+            return;
+        for (ulong frame = mapped.Slot.First.Value; frame < mapped.Slot.End.Value; frame++)
+        {
+            PageAccess access = _map.Unhindered(new Gfn(frame));
+            if (access != PageAccess.All)
+                Protect(mapped, frame - mapped.Slot.First.Value, frame + 1 - mapped.Slot.First.Value, ProtectionFor(access));
+        }
+    }
 
     private void Protect(ulong first, ulong end, MemoryProtection protection)
     {

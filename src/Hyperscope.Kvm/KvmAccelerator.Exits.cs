@@ -130,7 +130,7 @@ internal sealed partial class KvmAccelerator
         }
 
         // The rest of the instruction is done already, so that the write can be allowed or reported, not taken back.
-        if ((_owner.Group.AccessMap.Denied(gpa.Value >> Gfn.PageShift) & PageAccess.Write) != 0)
+        if (_owner.Group.AccessMap.Denies(gpa, data.Length, PageAccess.Write))
         {
             PageTrackVerdict verdict = _owner.AskAbout(new PageTrackAccess(Gva.Unknown, gpa, PageAccess.Write, data.Length, data));
             if (verdict == PageTrackVerdict.Retry)

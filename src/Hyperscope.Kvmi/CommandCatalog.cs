@@ -44,6 +44,15 @@ public static class CommandCatalog
         Row<VcpuTranslateGva, VcpuTranslateGvaReply>(),
     ];
 
+    private static readonly CommandInfo[] ExtensionRows =
+    [
+        Row<VmSetWatches>(),
+        Row<VmGetWatchInfo, VmGetWatchInfoReply>(),
+    ];
+
+    /// <summary>Commands beyond v9, in the order of ids from <see cref="KvmiConstants.FirstExtensionId"/> up.</summary>
+    public static ReadOnlySpan<CommandInfo> Extensions => ExtensionRows;
+
     /// <summary>Every core command, in the order of ids from 1 up.</summary>
     public static ReadOnlySpan<CommandInfo> All => Rows;
 
@@ -53,6 +62,12 @@ public static class CommandCatalog
         if ((uint)id - 1 < (uint)Rows.Length)
         {
             info = Rows[(int)id - 1];
+            return true;
+        }
+
+        if ((uint)id - KvmiConstants.FirstExtensionId < (uint)ExtensionRows.Length)
+        {
+            info = ExtensionRows[(int)id - KvmiConstants.FirstExtensionId];
             return true;
         }
 

@@ -35,7 +35,7 @@ public static class EventCatalog
         Row<SinglestepEvent>(),
     ];
 
-    private static readonly EventInfo[] ExtensionRows = [Row<CpuidEvent>(), Row<CreateVcpuEvent>()];
+    private static readonly EventInfo[] ExtensionRows = [Row<CpuidEvent>(), Row<CreateVcpuEvent>(), Row<AccessEvent>()];
 
     /// <summary>Every core event, in the order of ids.</summary>
     public static ReadOnlySpan<EventInfo> All => Rows;

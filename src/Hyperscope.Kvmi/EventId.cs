@@ -42,4 +42,7 @@ public enum EventId : ushort
 
     /// <inheritdoc cref="CreateVcpuEvent"/>
     CreateVcpu = KvmiConstants.FirstExtensionId + 1,
+
+    /// <inheritdoc cref="AccessEvent"/>
+    Access = KvmiConstants.FirstExtensionId + 2,
 }

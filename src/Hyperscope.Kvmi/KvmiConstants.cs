@@ -33,6 +33,12 @@ public static class KvmiConstants
     /// <summary>Entries that fit one VM_SET_PAGE_ACCESS.</summary>
     public const int MaxPageAccessEntries = (MaxPayloadSize - 8) / 16;
 
+    /// <summary>Entries that fit one VM_SET_WATCHES.</summary>
+    public const int MaxWatchEntries = (MaxPayloadSize - 8) / 16;
+
+    /// <summary>The longest range of one entry of VM_SET_WATCHES.</summary>
+    public const uint MaxWatchLength = 1 << 20;
+
     /// <summary>MSRs that fit one VCPU_GET_REGISTERS reply.</summary>
     public const int MaxRegisterMsrs = (MaxPayloadSize - ErrorCodeSize - 472) / 16;
 

@@ -82,4 +82,10 @@ public enum MessageId : ushort
 
     /// <inheritdoc cref="Kvmi.VcpuTranslateGva"/>
     VcpuTranslateGva = 25,
+
+    /// <inheritdoc cref="Kvmi.VmSetWatches"/>
+    VmSetWatches = KvmiConstants.FirstExtensionId,
+
+    /// <inheritdoc cref="Kvmi.VmGetWatchInfo"/>
+    VmGetWatchInfo = KvmiConstants.FirstExtensionId + 1,
 }

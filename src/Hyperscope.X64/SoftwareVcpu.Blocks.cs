@@ -21,7 +21,8 @@ public sealed unsafe partial class SoftwareVcpu
             if (!TryFetchPage(linear, out byte* code, out ulong gpa))
                 return null;
             CodeSize codeSize = CurrentCodeSize;
-            Op* block = _blocks.Find(gpa, linear, (byte)codeSize);
+            long variant = _map.ExecuteWatchVersion(gpa >> 12);
+            Op* block = _blocks.Find(gpa, linear, (byte)codeSize, variant);
             if (block != null)
             {
                 isLinkable = true;
@@ -40,7 +41,7 @@ public sealed unsafe partial class SoftwareVcpu
                 continue; // mappings may have changed meanwhile
             }
 
-            return Build(code, gpa, linear, rip, codeSize, out isLinkable);
+            return Build(code, gpa, linear, rip, codeSize, variant, out isLinkable);
         }
     }
 
@@ -81,9 +82,14 @@ public sealed unsafe partial class SoftwareVcpu
         return true;
     }
 
-    private Op* Build(byte* code, ulong gpa, ulong linear, ulong rip, CodeSize codeSize, out bool isLinkable)
+    // A block ends in front of an instruction with a byte that is watched for execution; that one is executed alone, each time. Blocks are filed
+    // under the version of the watches they were made with, so a change of watches leads to other blocks.
+    private Op* Build(byte* code, ulong gpa, ulong linear, ulong rip, CodeSize codeSize, long variant, out bool isLinkable)
     {
         isLinkable = false;
+        WatchedBytes? watched = null;
+        if (variant != 0)
+            _ = _map.Denied(gpa >> 12, out watched);
         Op* first = _blocks.Reserve();
         Op* op = first;
         int count = 0, offset = 0, available = 4096 - (int)(gpa & 0xFFF);
@@ -99,11 +105,17 @@ public sealed unsafe partial class SoftwareVcpu
             ulong ip = (rip + (ulong)offset) & (codeSize == CodeSize.Bits64 ? ulong.MaxValue : 0xFFFF_FFFF);
             if (!bytes.IsEmpty && count < BlockCache.MaxInstructions - 1)
                 outcome = Decoder.Decode(bytes, codeSize, ip, out insn);
+            if (watched is not null && !bytes.IsEmpty && outcome != DecodeOutcome.NeedMore
+                && watched.Overlaps(PageAccess.Execute, (int)(gpa & 0xFFF) + offset, outcome == DecodeOutcome.Ok ? insn.Length : 1))
+            {
+                outcome = DecodeOutcome.NeedMore;
+            }
+
             if (outcome == DecodeOutcome.NeedMore)
             {
                 if (count == 0)
                 {
-                    _c->Stop = StopReason.RunAlone; // the first instruction goes on behind the page
+                    _c->Stop = StopReason.RunAlone; // the first instruction goes on behind the page, or is watched
                     return null;
                 }
 
@@ -144,7 +156,7 @@ public sealed unsafe partial class SoftwareVcpu
         }
 
         isLinkable = true;
-        return _blocks.Add(gpa, linear, (byte)codeSize, (int)(op - first));
+        return _blocks.Add(gpa, linear, (byte)codeSize, variant, (int)(op - first));
     }
 
     private static void EmitInvalid(Op* op, DecodeOutcome outcome, ulong rip, CodeSize codeSize, int index)
@@ -187,6 +199,9 @@ public sealed unsafe partial class SoftwareVcpu
         if (!ResolvePiece(null, linear, length, PageAccess.Execute, Privilege.Current, default, ref piece))
             return;
         Fetch(piece, buffer);
+        ulong gpa = piece.Gpa, secondGpa = 0;
+        if (_answers != 0)
+            ApplyData(PageAccess.Execute, linear, buffer, length);
         DecodeOutcome outcome = Decoder.Decode(new ReadOnlySpan<byte>(buffer, length), codeSize, rip, out Insn insn);
         if (outcome == DecodeOutcome.NeedMore)
         {
@@ -196,9 +211,14 @@ public sealed unsafe partial class SoftwareVcpu
             if (!ResolvePiece(null, second, Decoder.MaxLength - length, PageAccess.Execute, Privilege.Current, default, ref piece))
                 return;
             Fetch(piece, buffer + length);
+            secondGpa = piece.Gpa;
+            if (_answers != 0)
+                ApplyData(PageAccess.Execute, linear, buffer, Decoder.MaxLength);
             outcome = Decoder.Decode(new ReadOnlySpan<byte>(buffer, Decoder.MaxLength), codeSize, rip, out insn);
         }
 
+        if (!PassesExecuteWatches(linear, gpa, length, secondGpa, outcome == DecodeOutcome.Ok ? insn.Length : 1))
+            return;
         Op* op = _single;
         if (outcome != DecodeOutcome.Ok)
         {
@@ -222,11 +242,14 @@ public sealed unsafe partial class SoftwareVcpu
 
         // Attention makes whatever ends the instruction come back here instead of going on.
         _isAlone = true;
+        long budgetBefore = _c->Budget;
         Volatile.Write(ref _c->Attention, long.MinValue);
         Op* result = op->Handler(_c, op);
         while (result != null)
             result = result->Handler(_c, result);
         _isAlone = false;
+        if (_isRehearsal)
+            EndRehearsal(budgetBefore);
     }
 
     private void Fetch(in Piece piece, byte* destination)

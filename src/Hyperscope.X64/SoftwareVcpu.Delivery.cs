@@ -58,7 +58,7 @@ public sealed unsafe partial class SoftwareVcpu
             if (Deliver(pending))
             {
                 _delivery = null;
-                _approvalCount = 0;
+                ForgetApprovals();
                 _retired++; // so that a handler that faults at once cannot keep time and limits from advancing
                 if (pending.IsNmi)
                     _isNmiBlocked = true;
@@ -71,7 +71,7 @@ public sealed unsafe partial class SoftwareVcpu
                 return false;
             FaultInfo second = _c->Fault;
             _c->Stop = StopReason.None;
-            _approvalCount = 0;
+            ForgetApprovals();
             EventClass firstClass = Classify(pending.Fault, pending.IsExternal), secondClass = Classify(second, false);
             if (second.Vector == X64.Vector.PageFault)
                 _c->Cr2 = second.Address;

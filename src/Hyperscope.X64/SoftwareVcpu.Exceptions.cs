@@ -129,7 +129,10 @@ public sealed unsafe partial class SoftwareVcpu
             return;
         }
 
-        _approvalCount = 0;
+        if (isComplete)
+            ForgetApprovals();
+        else
+            ForgetDataApprovals();
         MergeToolRegisters();
         if (!isComplete)
             _c->SystemFlags |= flagsBefore & Rflags.Rf; // between two elements of a repeated instruction

@@ -183,13 +183,14 @@ public sealed unsafe partial class SoftwareVcpu
             GetRegisters(out shown);
         }
 
-        var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength));
+        var access = new PageTrackAccess(_blockedGva, _blockedGpa, _blockedKind, _blockedLength, _blockedData.AsSpan(0, _blockedDataLength), _answer);
+        _answer.Clear();
         _isReporting = true;
         PageTrackVerdict verdict = Group.Memory.PageTracker.BeforeAccess(this, access);
         _isReporting = false;
         if (verdict != PageTrackVerdict.Allow)
         {
-            _approvalCount = 0;
+            ForgetApprovals();
             _hasToolRegisters = false;
             if (verdict != PageTrackVerdict.Retry)
                 _stopRequested = true;
@@ -197,7 +198,7 @@ public sealed unsafe partial class SoftwareVcpu
         }
 
         if (_approvalCount < MaxApprovals)
-            _approvals[_approvalCount++] = (_blockedGpa.Value >> 12, _blockedKind);
+            Approve();
         if (!isInstruction)
             return;
         GetRegisters(out KvmRegs after);

@@ -6,23 +6,11 @@ namespace Hyperscope.X64;
 /// <summary>Accesses that miss the translation cache, cross a page, reach a device or meet a restricted frame.</summary>
 public sealed unsafe partial class SoftwareVcpu
 {
-    private const int MaxApprovals = 64;
-
-    // Accesses of the current instruction that an observer let through in spite of a restriction.
-    private readonly (ulong Frame, PageAccess Kind)[] _approvals = new (ulong, PageAccess)[MaxApprovals];
-    private int _approvalCount;
-
-    // The access that stopped the instruction.
-    private Gva _blockedGva;
-    private Gpa _blockedGpa;
-    private PageAccess _blockedKind;
-    private int _blockedLength;
-    private readonly byte[] _blockedData = new byte[4096];
-    private int _blockedDataLength;
-
     // A resolved read-modify-write or staged write waiting for its commit.
     private readonly Piece[] _pieces = new Piece[3];
     private int _pieceCount;
+    private ulong _stagedLinear;
+    private int _stagedSize;
 
     // True while one instruction runs by itself; it may then write to decoded code.
     private bool _isAlone;
@@ -45,9 +33,12 @@ public sealed unsafe partial class SoftwareVcpu
     {
         if (!Resolve(op, linear, size, PageAccess.Read, privilege, default))
             return null;
-        if (_pieceCount == 1 && _pieces[0].Host != null)
+        bool isSupplied = _answers != 0 && HasAnswer(PageAccess.Read, linear, size);
+        if (_pieceCount == 1 && _pieces[0].Host != null && !isSupplied)
             return _pieces[0].Host;
         ReadPieces();
+        if (isSupplied)
+            ApplyData(PageAccess.Read, linear, _c->Staging, size);
         return _c->Staging;
     }
 
@@ -57,20 +48,25 @@ public sealed unsafe partial class SoftwareVcpu
         // The processor checks for the write first: a page that is not writable faults with W = 1 before anything is read.
         if (!Probe(op, linear, size, PageAccess.Write, Privilege.Current)
             || !Resolve(op, linear, size, PageAccess.Read, Privilege.Current, default)
-            || !Resolve(op, linear, size, PageAccess.Write, Privilege.Current, default))
+            || !ResolveModified(op, linear, size))
         {
             return null;
         }
 
         ref Piece only = ref _pieces[0];
-        if (_pieceCount == 1 && only.Host != null && !only.IsCode && !only.IsReadOnly)
+        bool isAnswered = _answers != 0 && (HasAnswer(PageAccess.Read, linear, size) || HasAnswer(PageAccess.Write, linear, size));
+        if (_pieceCount == 1 && only.Host != null && !only.IsCode && !only.IsReadOnly && !isAnswered && !_isRehearsal)
             return only.Host;
 
-        // Two pages, or memory whose decoded code must go, cannot be updated in one atomic step.
-        if ((_pieceCount > 1 || only.IsCode) && op != null && MustBeExclusive(op))
+        // Two pages, memory whose decoded code must go, or somebody else's data cannot be updated in one atomic step.
+        if ((_pieceCount > 1 || only.IsCode || isAnswered) && !_isRehearsal && MustBeExclusive(op))
             return null;
 
         ReadPieces();
+        if (isAnswered)
+            ApplyData(PageAccess.Read, linear, _c->Staging, size);
+        _stagedLinear = linear;
+        _stagedSize = size;
         return _c->Staging;
     }
 
@@ -89,6 +85,8 @@ public sealed unsafe partial class SoftwareVcpu
     {
         if (!Resolve(op, linear, size, PageAccess.Write, privilege, new ReadOnlySpan<byte>(_c->Staging, size)))
             return false;
+        _stagedLinear = linear;
+        _stagedSize = size;
         CommitStaged();
         return true;
     }
@@ -103,6 +101,19 @@ public sealed unsafe partial class SoftwareVcpu
     /// <summary>Carries Staging to the resolved pieces.</summary>
     internal void CommitStaged()
     {
+        if (_isRehearsal)
+        {
+            NoteRehearsedData();
+            return;
+        }
+
+        if (_answers != 0 && HasAnswer(PageAccess.Write, _stagedLinear, _stagedSize))
+        {
+            if (IsDiscarded())
+                return;
+            ApplyData(PageAccess.Write, _stagedLinear, _c->Staging, _stagedSize);
+        }
+
         byte* source = _c->Staging;
         for (int index = 0; index < _pieceCount; index++)
         {
@@ -256,9 +267,15 @@ public sealed unsafe partial class SoftwareVcpu
         if (!Group.Memory.TryGetHostPage(gfn, out nint page, out bool isReadOnly))
             return true; // a device
         ulong pieces = kind == PageAccess.Write ? DecodedPieces(gfn) : 0;
-        PageAccess denied = Group.AccessMap.Denied(gfn);
-        if ((denied & kind) != 0 && !IsApproved(gfn, kind))
-            return Block(op, linear, translation.Gpa, kind, length, newData);
+        PageAccess denied = _map.Denied(gfn, out WatchedBytes? watched);
+        bool isDenied = (denied & kind) != 0;
+        if (isDenied ? !IsApproved(translation.Gpa, length, kind, isWatch: false)
+            : (DataKinds(watched) & kind) != 0 && IsStoppedByWatch(watched!, translation.Gpa, length, kind))
+        {
+            if (!Block(op, linear, translation.Gpa, kind, length, newData, isWatch: !isDenied))
+                return false;
+        }
+
         if (kind == PageAccess.Write && pieces != 0 && !isReadOnly
             && (pieces & CodeTracker.Mask((int)(translation.Gpa & 0xFFF), length)) != 0)
         {
@@ -277,7 +294,7 @@ public sealed unsafe partial class SoftwareVcpu
         piece.Host = (byte*)page + (translation.Gpa & 0xFFF);
         piece.IsReadOnly = isReadOnly;
         if (privilege == Privilege.Current)
-            CacheTranslation(linear, translation, gfn, (byte*)page, denied, isReadOnly);
+            CacheTranslation(linear, translation, gfn, (byte*)page, denied | DataKinds(watched), isReadOnly);
         return true;
     }
 
@@ -309,31 +326,6 @@ public sealed unsafe partial class SoftwareVcpu
         if (op != null)
             return _c->StopAt(op, StopReason.RunAlone);
         _c->Stop = StopReason.RunAlone;
-        return false;
-    }
-
-    private bool IsApproved(ulong gfn, PageAccess kind)
-    {
-        for (int index = 0; index < _approvalCount; index++)
-        {
-            if (_approvals[index] == (gfn, kind))
-                return true;
-        }
-
-        return false;
-    }
-
-    private bool Block(Op* op, ulong linear, ulong gpa, PageAccess kind, int length, ReadOnlySpan<byte> newData)
-    {
-        _blockedGva = new Gva(linear);
-        _blockedGpa = new Gpa(gpa);
-        _blockedKind = kind;
-        _blockedLength = length;
-        newData.CopyTo(_blockedData);
-        _blockedDataLength = newData.Length;
-        if (op != null)
-            return _c->StopAt(op, StopReason.PageAccess);
-        _c->Stop = StopReason.PageAccess;
         return false;
     }
 }

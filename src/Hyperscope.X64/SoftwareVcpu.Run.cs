@@ -170,7 +170,7 @@ public sealed unsafe partial class SoftwareVcpu
         switch (stop)
         {
             case StopReason.Fault:
-                _approvalCount = 0;
+                ForgetApprovals();
                 BeginDelivery(_c->Fault);
                 break;
             case StopReason.PageAccess:

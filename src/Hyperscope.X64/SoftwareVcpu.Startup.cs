@@ -73,7 +73,7 @@ public sealed unsafe partial class SoftwareVcpu
         _isHalted = _isShutDown = _isNmiBlocked = _mustRunAlone = _mustRunExclusive = _hasToolRegisters = false;
         _delivery = null;
         _injected = null;
-        _approvalCount = 0;
+        ForgetApprovals();
         Segment code = RealSegment(0xF000, 0, 0xFFFF, isCode: true);
         code.Base = 0xFFFF_0000;
         SetCode(code, 0);

@@ -181,7 +181,7 @@ public sealed unsafe partial class SoftwareVcpu
         {
             if (_c->Stop != StopReason.PageAccess || _approvalCount == MaxApprovals)
                 return false;
-            _approvals[_approvalCount++] = (_blockedGpa.Value >> 12, _blockedKind);
+            Approve();
             _c->Stop = StopReason.None;
         }
 

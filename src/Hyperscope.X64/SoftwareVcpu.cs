@@ -14,6 +14,7 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
     private readonly Tlb _tlb = new();
     private readonly BlockCache _blocks = new();
     private readonly Op* _single;
+    private readonly AccessMap _map;
     private GCHandle _self;
     private bool _disposed;
 
@@ -25,6 +26,7 @@ public sealed unsafe partial class SoftwareVcpu : IVcpu, IDisposable
         Bus = group.Bus;
         Index = index;
         Model = model;
+        _map = group.AccessMap;
 
         // Sound: both blocks live until Dispose, which the owner calls after the vCPU's thread has ended.
         _c = (CpuState*)NativeMemory.AlignedAlloc((nuint)sizeof(CpuState), 64);

@@ -6,16 +6,13 @@ namespace Hyperscope.Boot.Tests;
 /// <summary>Debian's own kernel and busybox, from the first instruction to power-off.</summary>
 public sealed class DebianBootTests
 {
-    // HYPERSCOPE_BOOT=full makes the amounts of work those of a release; a default run leaves them small.
-    private static readonly bool IsFull = Environment.GetEnvironmentVariable("HYPERSCOPE_BOOT") == "full";
-
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(4)]
     public async Task Debian_boots_works_and_switches_itself_off(int vcpus)
     {
-        int megabytes = IsFull ? 64 : 2, forks = IsFull ? 1000 : 40;
+        int megabytes = DebianGuest.IsFull ? 64 : 2, forks = DebianGuest.IsFull ? 1000 : 40;
         string script = $"""
             echo "processors=$(nproc)"
             echo "sum=$(head -c {megabytes << 20} /dev/zero | sha256sum)"

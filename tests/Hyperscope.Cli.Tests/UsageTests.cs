@@ -26,6 +26,7 @@ public sealed class UsageTests
     [InlineData("vm run --image i --memory 5", "--memory 5 is not a multiple of 4096 bytes")]
     [InlineData("vm run --image i --vcpus 9", "--vcpus 9 is above 8")]
     [InlineData("vm run --image i --clock sundial", "--clock sundial is not known; there are: host, deterministic")]
+    [InlineData("vm run --image i --add f", "--add goes with --boot; other kernels bring their own --initrd")]
     [InlineData("vm run --image i --clock deterministic --vcpus 2", "--clock deterministic goes with one vCPU, not 2")]
     [InlineData("vm run --image i --deny nope", "\"nope\" is no command, event or group")]
     public async Task Bad_usage_is_named(string commandLine, string expected)

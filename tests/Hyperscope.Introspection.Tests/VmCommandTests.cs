@@ -20,7 +20,7 @@ public sealed class VmCommandTests
     public void Unknown_ids_are_ENOSYS_and_the_connection_goes_on()
     {
         using var bench = new Bench();
-        foreach (ushort id in new ushort[] { 26, 0x7FFF, 0x8000, 0xFFFF })
+        foreach (ushort id in new ushort[] { 26, 0x7FFF, 0x8FFF, 0xFFFF })
         {
             bench.Tool.PostRaw(id, []);
             Assert.Equal(KvmError.UnknownCommand, bench.Tool.ReceiveReply((MessageId)id, bench.Tool.LastSeq).Error);

@@ -2,17 +2,20 @@ using System.Globalization;
 
 namespace Hyperscope.Kvmi.Tests;
 
-/// <summary>Reads Data/libkvmi-vectors.txt.</summary>
+/// <summary>Reads Data/libkvmi-vectors.txt and Data/extension-vectors.txt.</summary>
 internal static class LibkvmiVectors
 {
-    public static IReadOnlyDictionary<string, byte[]> All { get; } = Load();
+    public static IReadOnlyDictionary<string, byte[]> All { get; } = Load("libkvmi-vectors.txt");
 
-    private static Dictionary<string, byte[]> Load()
+    /// <summary>What is beyond v9, in the core's own form.</summary>
+    public static IReadOnlyDictionary<string, byte[]> Extensions { get; } = Load("extension-vectors.txt");
+
+    private static Dictionary<string, byte[]> Load(string name)
     {
         Dictionary<string, byte[]> defined = [];
         Dictionary<string, List<byte>> messages = [];
         List<byte>? current = null;
-        using Stream stream = typeof(LibkvmiVectors).Assembly.GetManifestResourceStream("libkvmi-vectors.txt")!;
+        using Stream stream = typeof(LibkvmiVectors).Assembly.GetManifestResourceStream(name)!;
         using var reader = new StreamReader(stream);
         while (reader.ReadLine() is { } line)
         {

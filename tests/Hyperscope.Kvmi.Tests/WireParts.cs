@@ -50,6 +50,7 @@ internal static class WireParts
         [EventId.Singlestep] = ("singlestep", typeof(SinglestepEvent)),
         [EventId.Cpuid] = ("cpuid", typeof(CpuidEvent)),
         [EventId.CreateVcpu] = ("create", typeof(CreateVcpuEvent)),
+        [EventId.Access] = ("access", typeof(AccessEvent)),
     };
 
     public static IReadOnlyList<WirePart> Of(Vector vector)

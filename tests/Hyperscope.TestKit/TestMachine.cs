@@ -138,6 +138,20 @@ public sealed unsafe class TestMachine : IDisposable
         Group.InvalidateTranslations();
     }
 
+    /// <summary>Watches bytes, as introspection does.</summary>
+    public void Watch(ulong gpa, ulong length, PageAccess kinds)
+    {
+        bool grew = false;
+        lock (AccessMap.WriterLock)
+        {
+            if (!AccessMap.TrySetWatch(new Gpa(gpa), length, kinds, ref grew))
+                throw new InvalidOperationException("too many watches");
+        }
+
+        if (grew)
+            Group.InvalidateTranslations();
+    }
+
     /// <summary>Assembles code for the machine's mode into memory; gives its length.</summary>
     public int Assemble(Action<Assembler> code, ulong address = CodeAddress)
     {

@@ -15,7 +15,7 @@ public sealed unsafe class BlockTableTests
         for (int step = 0; step < 200_000; step++)
         {
             // A few thousand keys, close together, so that removed ones come back and the table grows.
-            var key = new BlockKey((ulong)random.Next(3000) << 4, 0xFFFF_FFFF_8100_0000 + (ulong)random.Next(2), (byte)random.Next(3));
+            var key = new BlockKey((ulong)random.Next(3000) << 4, 0xFFFF_FFFF_8100_0000 + (ulong)random.Next(2), (byte)random.Next(3), random.Next(2));
             switch (random.Next(step % 40_000 < 20_000 ? 3 : 8))
             {
                 case 0 or 1:

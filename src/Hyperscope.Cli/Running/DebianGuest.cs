@@ -11,8 +11,9 @@ internal static class DebianGuest
     private static readonly string[] BusyboxNames = ["bin/busybox", "usr/bin/busybox"];
 
     /// <summary>Finds the newest kernel and makes the initial RAM disk.</summary>
-    /// <exception cref="CliException">A package is missing.</exception>
-    public static (FileInfo Kernel, ReadOnlyMemory<byte> Initrd) Find()
+    /// <param name="added">What else goes into the RAM disk.</param>
+    /// <exception cref="CliException">A package, or a file to add, is missing.</exception>
+    public static (FileInfo Kernel, ReadOnlyMemory<byte> Initrd) Find(IReadOnlyList<AddedFile> added)
     {
         string root = Environment.GetEnvironmentVariable(RootVariable) ?? "/";
         string boot = Path.Combine(root, "boot");
@@ -28,6 +29,14 @@ internal static class DebianGuest
                 + $"(or unpack them somewhere and set {RootVariable})");
         }
 
-        return (new FileInfo(kernel), DebianInitramfs.Build(File.ReadAllBytes(busybox)));
+        try
+        {
+            IEnumerable<InitramfsFile> files = added.SelectMany(static file => InitramfsFile.From(file.Source, file.GuestPath));
+            return (new FileInfo(kernel), DebianInitramfs.Build(File.ReadAllBytes(busybox), files: files));
+        }
+        catch (FileNotFoundException problem)
+        {
+            throw new CliException($"--add: {problem.Message}");
+        }
     }
 }

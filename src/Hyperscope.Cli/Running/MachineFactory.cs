@@ -74,7 +74,7 @@ internal static class MachineFactory
         MemoryPiece acpi = AcpiTables.Build(vcpuCount);
         (FileInfo kernel, ReadOnlyMemory<byte> initrd) = guest.Boot is null
             ? (guest.Kernel!, guest.Initrd is { } file ? Read(file) : default)
-            : DebianGuest.Find();
+            : DebianGuest.Find(guest.Added);
         BootImage boot = ImageLoader.LoadKernel(Read(kernel), new LinuxBootOptions
         {
             Memory = vm.MemoryMap,

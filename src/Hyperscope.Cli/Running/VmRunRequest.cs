@@ -72,8 +72,24 @@ internal sealed record GuestSource
     /// <summary><c>debian</c>: the installed kernel and a busybox made into an initial RAM disk.</summary>
     public string? Boot { get; init; }
 
+    /// <summary>What else goes into the initial RAM disk of <see cref="Boot"/>.</summary>
+    public IReadOnlyList<AddedFile> Added { get; init; } = [];
+
     /// <summary>A firmware image at the reset vector.</summary>
     public FileInfo? Firmware { get; init; }
+}
+
+/// <summary>A file or directory of the host's for the guest.</summary>
+/// <param name="Source">Where it is.</param>
+/// <param name="GuestPath">Where the guest finds it; null: below <c>/</c>, under the name that it has.</param>
+internal sealed record AddedFile(string Source, string? GuestPath)
+{
+    /// <summary>Reads <c>FILE[:GUESTPATH]</c>; a guest path starts with a slash, so a colon elsewhere is part of the name.</summary>
+    public static AddedFile Parse(string text)
+    {
+        int colon = text.LastIndexOf(":/", StringComparison.Ordinal);
+        return colon > 0 ? new AddedFile(text[..colon], text[(colon + 1)..]) : new AddedFile(text, null);
+    }
 }
 
 /// <summary>Which commands and events tools may use.</summary>

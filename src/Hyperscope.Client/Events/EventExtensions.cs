@@ -25,6 +25,83 @@ public static class EventExtensions
         public void Crash() => pf.Answer(EventAction.Crash);
     }
 
+    extension(VmEvent<AccessEvent> access)
+    {
+        /// <summary>Linear address of the first byte, or <see cref="Gva.Unknown"/>.</summary>
+        public Gva Gva => access.Data.Gva;
+
+        /// <summary>Physical address of the first byte.</summary>
+        public Gpa Gpa => access.Data.Gpa;
+
+        /// <summary>Exactly one of read, write, execute.</summary>
+        public PageAccess Access => access.Data.Access;
+
+        /// <summary>Bytes of the access; of an instruction, its length.</summary>
+        public int Size => access.Data.Size;
+
+        /// <summary>The page allows the access; it touches watched bytes.</summary>
+        public bool IsWatch => access.Data.IsWatch;
+
+        /// <summary>What is in memory now: at most the first 64 bytes.</summary>
+        public byte[] CurrentBytes()
+        {
+            AccessEvent data = access.Data;
+            return ((ReadOnlySpan<byte>)data.Current)[..Math.Min((int)data.Size, AccessData.Size)].ToArray();
+        }
+
+        /// <summary>What a write would store: at most the first 64 bytes. Empty if it is no write, or not known.</summary>
+        public byte[] NewBytes()
+        {
+            AccessEvent data = access.Data;
+            return data.IsNewKnown ? ((ReadOnlySpan<byte>)data.New)[..Math.Min((int)data.Size, AccessData.Size)].ToArray() : [];
+        }
+
+        /// <summary>Carries this one access out in spite of the restriction or watch.</summary>
+        public void Continue() => access.Answer(EventAction.Continue);
+
+        /// <summary>Carries it out with other data: a read or an instruction fetch sees it, a write stores it.</summary>
+        /// <param name="data">Up to <see cref="PageFaultReply.MaxDataSize"/> bytes; where they do not reach, memory's own or the guest's count.</param>
+        /// <param name="offset">Where they start, from the first byte of the access.</param>
+        public void ContinueWith(ReadOnlySpan<byte> data, int offset = 0)
+        {
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(data.Length, PageFaultReply.MaxDataSize, nameof(data));
+            PageFaultReply reply = default;
+            reply.DataAddress = new Gva(unchecked(access.Data.Gva.Value + (ulong)offset));
+            reply.DataSize = (uint)data.Length;
+            data.CopyTo(reply.Data);
+            access.Answer(reply);
+        }
+
+        /// <summary>Lets the instruction of a write retire, and leaves memory as it is.</summary>
+        public void Discard()
+        {
+            PageFaultReply reply = default;
+            reply.Discards = true;
+            access.Answer(reply);
+        }
+
+        /// <summary>Executes the instruction again, which raises the event again unless the rights or watches were changed.</summary>
+        public void Retry() => access.Answer(EventAction.Retry);
+
+        /// <summary>Stops the VM.</summary>
+        public void Crash() => access.Answer(EventAction.Crash);
+    }
+
+    extension(VmEvent<CpuidEvent> cpuid)
+    {
+        /// <summary>eax.</summary>
+        public uint Function => cpuid.Data.Function;
+
+        /// <summary>ecx.</summary>
+        public uint Index => cpuid.Data.Index;
+
+        /// <summary>Executes it, unless rip was moved: then the registers are the answer.</summary>
+        public void Continue() => cpuid.Answer(EventAction.Continue);
+
+        /// <summary>Stops the VM.</summary>
+        public void Crash() => cpuid.Answer(EventAction.Crash);
+    }
+
     extension(VmEvent<BreakpointEvent> bp)
     {
         /// <summary>Physical address of the instruction, if it has one.</summary>

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace Hyperscope.Client;
 
 /// <summary>Holds one received event until it is answered. A vCPU has at most one unanswered event and reuses its slot for events that
@@ -62,6 +64,19 @@ internal sealed class EventSlot(Connection connection, IntrospectedVcpu vcpu)
             throw new EventAnswerException(EventAnswerProblem.TooLate, $"{this} cannot be answered: the connection has ended");
     }
 
+    /// <summary>Answers an access with CONTINUE and data.</summary>
+    public void Answer(uint seq, in PageFaultReply data)
+    {
+        Check(seq);
+        if (Interlocked.CompareExchange(ref _state, Answered, Pending) != Pending)
+            throw new EventAnswerException(EventAnswerProblem.AnsweredTwice, $"{this} has been answered already");
+        vcpu.EventAnswered();
+        Span<byte> message = stackalloc byte[KvmiConstants.HeaderSize + KvmiConstants.EventReplySize + PageFaultReply.WireSize];
+        int size = Message.WriteEventReply(message, _seq, vcpu.Index, Id, EventAction.Continue, data);
+        if (!connection.Send(message[..size]))
+            throw new EventAnswerException(EventAnswerProblem.TooLate, $"{this} cannot be answered: the connection has ended");
+    }
+
     /// <summary>Gives the default answer if there is none yet.</summary>
     /// <returns>True if there was none.</returns>
     public bool AnswerDefault(EventAction preferred)
@@ -84,7 +99,7 @@ internal sealed class EventSlot(Connection connection, IntrospectedVcpu vcpu)
         // Before the reply leaves: the vCPU's next event may arrive at once.
         vcpu.EventAnswered();
         Span<byte> message = stackalloc byte[KvmiConstants.HeaderSize + KvmiConstants.EventReplySize + 8];
-        int size = _info.ReplyDataSize == 0
+        int size = _info.ReplyDataSize != Marshal.SizeOf<NewValueReply>()
             ? Message.WriteEventReply(message, _seq, vcpu.Index, Id, action)
             : Message.WriteEventReply(message, _seq, vcpu.Index, Id, action, new NewValueReply(newValue ?? OwnNewValue));
         return connection.Send(message[..size]);

@@ -102,5 +102,7 @@ public readonly struct VmEvent<T>
     /// <inheritdoc/>
     public override string ToString() => _event.ToString();
 
+    internal void Answer(in PageFaultReply data) => _event.Slot.Answer(Sequence, data);
+
     internal void Answer(EventAction action, ulong? newValue = null) => _event.Slot.Answer(Sequence, action, newValue);
 }

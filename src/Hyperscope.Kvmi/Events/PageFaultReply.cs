@@ -4,8 +4,9 @@ using System.Runtime.InteropServices;
 
 namespace Hyperscope.Kvmi;
 
-/// <summary>Reply data of a page fault in dialects that have it (C name <c>kvmi_event_pf_reply</c>). 272 bytes.</summary>
-/// <remarks>Source: kvmi-dialect-libkvmi.md 5.</remarks>
+/// <summary>Reply data of <see cref="AccessEvent"/>, and of a page fault in dialects that have it (C name <c>kvmi_event_pf_reply</c>). 272
+/// bytes; what is missing counts as zero.</summary>
+/// <remarks>Sources: kvmi-dialect-libkvmi.md 5, protocol.md.</remarks>
 [StructLayout(LayoutKind.Sequential)]
 public struct PageFaultReply
 {
@@ -18,14 +19,16 @@ public struct PageFaultReply
     /// <summary>Linear address of the first byte of <see cref="Data"/>.</summary>
     public Gva DataAddress;
 
-    /// <summary>Bytes of <see cref="Data"/> that the read shall see instead of memory; 0: memory is read.</summary>
+    /// <summary>Bytes of <see cref="Data"/> that the read sees instead of memory, or (<see cref="AccessEvent"/> only) that are fetched or
+    /// written instead; 0: none.</summary>
     public uint DataSize;
 
     private byte _singlestep;
     private byte _completesRepeat;
-    private readonly ushort _padding;
+    private byte _discards;
+    private readonly byte _padding;
 
-    /// <summary>What the read shall see.</summary>
+    /// <summary>What the access sees or stores.</summary>
     public PageFaultData Data;
 
     /// <summary>Asks for one step under relaxed rights, which CONTINUE does here without being asked.</summary>
@@ -33,6 +36,13 @@ public struct PageFaultReply
     {
         readonly get => _singlestep != 0;
         set => _singlestep = (byte)(value ? 1 : 0);
+    }
+
+    /// <summary>A write does not reach memory, and the instruction goes on as if it had. <see cref="AccessEvent"/> only.</summary>
+    public bool Discards
+    {
+        readonly get => _discards != 0;
+        set => _discards = (byte)(value ? 1 : 0);
     }
 
     /// <summary>The rest of a repeated string instruction raises no event for this kind of access.</summary>

@@ -29,7 +29,9 @@ public static class DebianInitramfs
     /// <summary>Builds the archive.</summary>
     /// <param name="busybox">A static busybox.</param>
     /// <param name="script">A shell script that runs instead of an interactive shell, or null.</param>
-    public static byte[] Build(ReadOnlySpan<byte> busybox, string? script = null)
+    /// <param name="files">What else the guest is to find, at paths that are not taken.</param>
+    /// <exception cref="ArgumentException">A path of a file is taken, or leaves the archive.</exception>
+    public static byte[] Build(ReadOnlySpan<byte> busybox, string? script = null, IEnumerable<InitramfsFile>? files = null)
     {
         if (!ElfFile.IsElf(busybox))
             throw new ImageFormatException("busybox: it is not an ELF file");
@@ -42,6 +44,8 @@ public static class DebianInitramfs
             .AddCharacterDevice("/dev/ttyS0", 4, 64);
         if (script is not null)
             archive.AddText("/etc/hyperscope-run", "#!/bin/sh\n" + script.ReplaceLineEndings("\n") + "\n", isExecutable: true);
+        foreach (InitramfsFile file in files ?? [])
+            archive.AddFile(file.Path, file.Contents.Span, file.IsExecutable);
         return archive.Build();
     }
 }

@@ -21,7 +21,9 @@ public interface IPageTrackSubscriber
 /// <param name="kind">Exactly one of Read, Write, Execute.</param>
 /// <param name="length">Bytes, all on one page.</param>
 /// <param name="newData">For a write: what is about to be stored, where the back end knows it; otherwise empty.</param>
-public readonly ref struct PageTrackAccess(Gva gva, Gpa gpa, PageAccess kind, int length, ReadOnlySpan<byte> newData)
+/// <param name="answer">Where a subscriber can say more than a verdict; null: the back end cannot do more.</param>
+public readonly ref struct PageTrackAccess(
+    Gva gva, Gpa gpa, PageAccess kind, int length, ReadOnlySpan<byte> newData, PageTrackAnswer? answer = null)
 {
     /// <summary>Linear address of the first byte, or <see cref="Vm.Gva.Unknown"/>.</summary>
     public Gva Gva { get; } = gva;
@@ -37,6 +39,52 @@ public readonly ref struct PageTrackAccess(Gva gva, Gpa gpa, PageAccess kind, in
 
     /// <summary>What a write is about to store, where known.</summary>
     public ReadOnlySpan<byte> NewData { get; } = newData;
+
+    /// <summary>Where a subscriber can say more than <see cref="PageTrackVerdict.Allow"/>; null: the back end cannot do more.</summary>
+    public PageTrackAnswer? Answer { get; } = answer;
+}
+
+/// <summary>What comes with the verdict <see cref="PageTrackVerdict.Allow"/>. Belongs to the vCPU and is empty when a subscriber is asked.</summary>
+public sealed class PageTrackAnswer
+{
+    /// <summary>The most bytes that an answer can bring.</summary>
+    public const int MaxData = 256;
+
+    private readonly byte[] _data = new byte[MaxData];
+    private int _length;
+
+    /// <summary>Linear address of the first byte of <see cref="Data"/>.</summary>
+    public Gva Address { get; private set; }
+
+    /// <summary>What a read or an instruction fetch sees, or a write stores, at these addresses instead of its own; bytes outside of the
+    /// access do not matter.</summary>
+    public ReadOnlySpan<byte> Data => _data.AsSpan(0, _length);
+
+    /// <summary>A write is not carried out: the instruction retires, and no byte of this access of it reaches memory.</summary>
+    public bool IsDiscard { get; private set; }
+
+    /// <summary>Nothing was said.</summary>
+    public bool IsEmpty => _length == 0 && !IsDiscard;
+
+    /// <summary>Sets <see cref="Address"/> and <see cref="Data"/>.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">More than <see cref="MaxData"/> bytes.</exception>
+    public void Supply(Gva address, ReadOnlySpan<byte> data)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(data.Length, MaxData, nameof(data));
+        Address = address;
+        data.CopyTo(_data);
+        _length = data.Length;
+    }
+
+    /// <summary>Sets <see cref="IsDiscard"/>.</summary>
+    public void Discard() => IsDiscard = true;
+
+    /// <summary>Empties it.</summary>
+    public void Clear()
+    {
+        _length = 0;
+        IsDiscard = false;
+    }
 }
 
 /// <summary>What becomes of an access. Where subscribers disagree the larger value wins.</summary>
@@ -56,7 +104,18 @@ public enum PageTrackVerdict
 public sealed class PageTracker
 {
     private readonly Lock _gate = new();
+    private readonly VcpuCounter _passed = new(), _asked = new();
     private IPageTrackSubscriber[] _subscribers = [];
+
+    /// <summary>Accesses that took the slow path because bytes on their page are watched, touched none of them, and went on without anybody
+    /// being asked. An access that is checked and then made counts each time.</summary>
+    public long Passed => _passed.Sum;
+
+    /// <summary>Accesses that subscribers were asked about.</summary>
+    public long Asked => _asked.Sum;
+
+    /// <summary>Counts an access for <see cref="Passed"/>. On the vCPU's thread.</summary>
+    public void CountPassed(VcpuIndex vcpu) => _passed.Increment(vcpu);
 
     /// <summary>Adds a subscriber.</summary>
     public void Subscribe(IPageTrackSubscriber subscriber)
@@ -75,6 +134,7 @@ public sealed class PageTracker
     /// <summary>Asks every subscriber, even after one said no.</summary>
     public PageTrackVerdict BeforeAccess(IVcpu vcpu, in PageTrackAccess access)
     {
+        _asked.Increment(vcpu.Index);
         var verdict = PageTrackVerdict.Allow;
         foreach (IPageTrackSubscriber subscriber in Volatile.Read(ref _subscribers))
         {

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Hyperscope.X64.Execution;
 
-/// <summary>Decoded blocks of one vCPU by physical address, linear address and code size, and the memory they live in.</summary>
+/// <summary>Decoded blocks of one vCPU by physical address, linear address, code size and watches, and the memory they live in.</summary>
 /// <remarks>Memory is handed out in one direction and given back all at once, when <see cref="CapacityBytes"/> is reached; a block dropped
 /// before that stays readable, so a handler that is still in it does no harm.</remarks>
 internal sealed unsafe class BlockCache : IDisposable
@@ -25,7 +25,7 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <summary>True once the memory is used up; the owner calls <see cref="Clear"/> where no handler is running.</summary>
     public bool IsFull => (long)_chunks.Count * ChunkBytes >= CapacityBytes;
 
-    public Op* Find(ulong gpa, ulong linear, byte codeSize) => _blocks.Find(new BlockKey(gpa, linear, codeSize));
+    public Op* Find(ulong gpa, ulong linear, byte codeSize, long variant) => _blocks.Find(new BlockKey(gpa, linear, codeSize, variant));
 
     /// <summary>Room for a block of the largest size; commit what was used with <see cref="Add"/>.</summary>
     public Op* Reserve()
@@ -46,12 +46,13 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <param name="gpa">Physical address of its first byte.</param>
     /// <param name="linear">Linear address of its first byte.</param>
     /// <param name="codeSize">Code size it was decoded for.</param>
+    /// <param name="variant">Which of several ways to cut this code into blocks.</param>
     /// <param name="slots">Ops used, the exit included.</param>
-    public Op* Add(ulong gpa, ulong linear, byte codeSize, int slots)
+    public Op* Add(ulong gpa, ulong linear, byte codeSize, long variant, int slots)
     {
         var block = (Op*)_next;
         _next += slots * sizeof(Op);
-        var key = new BlockKey(gpa, linear, codeSize);
+        var key = new BlockKey(gpa, linear, codeSize, variant);
         _blocks.Set(key, block);
         ref List<BlockKey>? list = ref CollectionsMarshal.GetValueRefOrAddDefault(_byFrame, gpa >> 12, out _);
         (list ??= []).Add(key);

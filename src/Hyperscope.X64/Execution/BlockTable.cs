@@ -3,21 +3,28 @@ using System.Runtime.InteropServices;
 
 namespace Hyperscope.X64.Execution;
 
-/// <summary>Where a block starts and how its bytes were decoded. 16 bytes.</summary>
+/// <summary>Where a block starts and how its bytes were decoded. 24 bytes.</summary>
 internal readonly record struct BlockKey
 {
     private readonly ulong _gpaAndSize;
     private readonly ulong _linear;
+    private readonly long _variant;
 
-    public BlockKey(ulong gpa, ulong linear, byte codeSize)
+    /// <summary>Makes a key.</summary>
+    /// <param name="gpa">Physical address of the first byte.</param>
+    /// <param name="linear">Linear address of the first byte.</param>
+    /// <param name="codeSize">Code size it is decoded for.</param>
+    /// <param name="variant">Version of the execute watches of its frame, which blocks end in front of.</param>
+    public BlockKey(ulong gpa, ulong linear, byte codeSize, long variant)
     {
         // Physical addresses have 40 bits; the code size (2 bits) goes above.
         _gpaAndSize = gpa | ((ulong)codeSize << 56);
         _linear = linear;
+        _variant = variant;
     }
 
     /// <summary>A well spread hash: the product's upper bits depend on all bits below.</summary>
-    public ulong Hash => (_gpaAndSize ^ BitOperations.RotateLeft(_linear, 32)) * 0x9E37_79B9_7F4A_7C15;
+    public ulong Hash => (_gpaAndSize ^ BitOperations.RotateLeft(_linear, 32) ^ ((ulong)_variant << 42)) * 0x9E37_79B9_7F4A_7C15;
 }
 
 /// <summary>A hash table from block starts to blocks: open addressing in native memory, for the lookup that follows every broken link.</summary>

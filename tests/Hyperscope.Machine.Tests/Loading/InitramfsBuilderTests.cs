@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.Versioning;
 using System.Text;
 
 namespace Hyperscope.Machine.Tests;
@@ -62,6 +63,34 @@ public sealed class InitramfsBuilderTests
         Assert.DoesNotContain('\r', init);
         Assert.Contains("echo hello", Encoding.UTF8.GetString(entries.Single(entry => entry.Name == "etc/hyperscope-run").Contents), StringComparison.Ordinal);
         Assert.Throws<ImageFormatException>(() => DebianInitramfs.Build("#!/bin/sh"u8));
+    }
+
+    [Fact]
+    [SupportedOSPlatform("linux")]
+    public void Files_and_folders_of_the_host_are_added_with_their_right_to_be_executed()
+    {
+        string folder = Directory.CreateTempSubdirectory("initramfs").FullName;
+        try
+        {
+            Directory.CreateDirectory(Path.Combine(folder, "sub"));
+            File.WriteAllText(Path.Combine(folder, "sub", "tool"), "#!/bin/sh");
+            File.SetUnixFileMode(Path.Combine(folder, "sub", "tool"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
+            File.WriteAllText(Path.Combine(folder, "data"), "xyz");
+            byte[] busybox = ElfBuilder.Build64(0x400000, (0x400000, [1], 1));
+            IEnumerable<InitramfsFile> files = [.. InitramfsFile.From(folder, "/opt/"), .. InitramfsFile.From(Path.Combine(folder, "data"))];
+            Entry[] entries = [.. Parse(DebianInitramfs.Build(busybox, files: files))];
+            Assert.Equal(["opt/data:81a4", "opt/sub/tool:81ed", "data:81a4"],
+                entries.SkipWhile(static entry => entry.Name != "opt").Where(static entry => (entry.Mode & 0x8000) != 0)
+                    .Select(static entry => $"{entry.Name}:{entry.Mode:x}"));
+            Assert.Equal("xyz"u8, entries[^1].Contents);
+            Assert.Throws<ArgumentException>(() => DebianInitramfs.Build(busybox, files: InitramfsFile.From(folder, "/bin/../x")));
+            Assert.Throws<ArgumentException>(() => DebianInitramfs.Build(busybox, files: InitramfsFile.From(Path.Combine(folder, "data"), "/init")));
+            Assert.Contains("nothing-here", Assert.Throws<FileNotFoundException>(() => InitramfsFile.From("/nothing-here")).Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     private static IEnumerable<Entry> Parse(byte[] archive)

@@ -34,6 +34,13 @@ internal sealed class VmRunCommand : CliCommand
 
     private readonly Option<string?> _boot = new("--boot") { Description = "debian: the installed Debian kernel with a busybox shell", HelpName = "system" };
 
+    private readonly Option<AddedFile[]> _add = new("--add")
+    {
+        Description = "A file or directory for the initial RAM disk of --boot; may be given again",
+        HelpName = "file[:guestpath]",
+        CustomParser = static result => [.. result.Tokens.Select(static token => AddedFile.Parse(token.Value))],
+    };
+
     private readonly Option<FileInfo?> _firmware = new("--firmware") { Description = "A firmware image at the reset vector", HelpName = "file" };
 
     private readonly Option<ulong?> _memory = new("--memory")
@@ -121,14 +128,15 @@ internal sealed class VmRunCommand : CliCommand
             "run",
             "Run a VM with introspection, on the software CPU or KVM. Until it ends, or Ctrl-C (on a terminal: Ctrl-A X).",
             new("hyperscope vm run --boot debian", "A Debian kernel and a shell on this terminal"),
+            new("hyperscope vm run --boot debian --add tools:/opt/tools", "The same with files of the host's"),
             new("hyperscope vm run --image builtin:selftest --kvmi-listen unix:/run/vm.sock", "A VM that tools can attach to"),
             new("hyperscope vm run --image guest.bin --memory 512M --vcpus 2 --kvmi unix:/run/tool.sock", "A VM that goes to its tool"),
             new("hyperscope vm run --boot debian --kvmi-connect unix:/run/hookguest.sock", "A VM that goes to an existing C tool"),
             new("hyperscope vm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0", "Another kernel"),
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
-        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _firmware, _memory, _vcpus, _backend, _clock, _connect,
-            _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
+        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _add, _firmware, _memory, _vcpus, _backend, _clock,
+            _connect, _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
         }
@@ -141,6 +149,8 @@ internal sealed class VmRunCommand : CliCommand
                 result.AddError("give one of --image, --kernel, --boot and --firmware");
             if (result.GetValue(_boot) is { } system && system != "debian")
                 result.AddError($"--boot {system} is not known; there is: debian");
+            if (result.GetValue(_add) is { Length: > 0 } && result.GetValue(_boot) is null)
+                result.AddError("--add goes with --boot; other kernels bring their own --initrd");
             if (result.GetValue(_connect) is not null && result.GetValue(_listen) is not null)
                 result.AddError("give either --kvmi or --kvmi-listen");
             if (result.GetValue(_connectGreeting) is not null && (result.GetValue(_connect) ?? result.GetValue(_listen)) is not null)
@@ -173,6 +183,7 @@ internal sealed class VmRunCommand : CliCommand
                 Initrd = parsed.GetValue(_initrd),
                 CommandLine = parsed.GetValue(_append),
                 Boot = parsed.GetValue(_boot),
+                Added = parsed.GetValue(_add) ?? [],
                 Firmware = parsed.GetValue(_firmware),
             },
             MemoryBytes = parsed.GetValue(_memory),

@@ -1,0 +1,5 @@
+global using System.Buffers.Binary;
+global using System.Globalization;
+global using Hyperscope.Client;
+global using Hyperscope.Kvmi;
+global using Hyperscope.Vm;

@@ -1,0 +1,3 @@
+// One guest for all: booting is most of the time.
+[assembly: AssemblyFixture(typeof(Hyperscope.Attacks.Tests.LabGuest))]
+[assembly: CollectionBehavior(DisableTestParallelization = true)]

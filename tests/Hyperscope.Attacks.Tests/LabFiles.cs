@@ -1,0 +1,20 @@
+using System.Runtime.CompilerServices;
+
+namespace Hyperscope.Attacks.Tests;
+
+/// <summary>What eng/build-attacks made.</summary>
+internal static class LabFiles
+{
+    /// <summary>The lab's files, for a guest's initial RAM disk.</summary>
+    public static IReadOnlyList<InitramfsFile> Read()
+    {
+        string folder = Path.Combine(Root, AttackLab.HostFolder);
+        string? missing = AttackLab.FileNames.FirstOrDefault(name => !File.Exists(Path.Combine(folder, name)));
+        Assert.SkipWhen(missing is not null, $"needs {AttackLab.HostFolder}/{missing}; run: eng/build-attacks");
+        return InitramfsFile.From(folder, AttackLab.GuestFolder);
+    }
+
+    private static string Root => Path.GetFullPath(Path.Combine(SourceFolder(), "../.."));
+
+    private static string SourceFolder([CallerFilePath] string path = "") => Path.GetDirectoryName(path)!;
+}

@@ -1,0 +1,80 @@
+using System.Globalization;
+using Hyperscope.Client;
+using Hyperscope.Introspection;
+using Hyperscope.LinuxHost;
+
+namespace Hyperscope.Attacks.Tests;
+
+/// <summary>A booted Debian with the lab in it and a shell on its console. All tests share one, one after the other.</summary>
+public sealed class LabGuest : IAsyncDisposable
+{
+    private DebianGuest? _guest;
+    private Dictionary<string, ulong>? _symbols;
+    private int _commands;
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_guest is not null)
+            await _guest.DisposeAsync();
+    }
+
+    /// <summary>Runs a command line in the guest's shell.</summary>
+    /// <returns>The lines it printed.</returns>
+    public async Task<string[]> RunAsync(string command)
+    {
+        // The shell computes the markers, so that the echo of what is typed does not look like them.
+        string number = (++_commands + 1000).ToString(CultureInfo.InvariantCulture);
+        DebianGuest guest = await BootedAsync();
+        string begin = $"<{number}\r\n", end = $"{number}>";
+        guest.Type($"echo \"<$(({number}))\"; {command}; echo \"$(({number}))>\"\r");
+        await guest.WaitFor(end);
+        string text = guest.Serial.Text;
+        int start = text.IndexOf(begin, StringComparison.Ordinal) + begin.Length;
+        return text[start..text.IndexOf(end, start, StringComparison.Ordinal)].Split("\r\n", StringSplitOptions.RemoveEmptyEntries);
+    }
+
+    /// <summary>Where the guest's kernel has what an attack writes to.</summary>
+    public async Task<ulong> SymbolAsync(string name)
+    {
+        // Reading them all takes the guest seconds.
+        _symbols ??= (await RunAsync("grep -E ' (sys_call_table|x64_sys_call|__x64_sys_ustat|idt_table|modprobe_path)$' /proc/kallsyms"))
+            .Select(static line => line.Split(' '))
+            .ToDictionary(static fields => fields[2], static fields => ulong.Parse(fields[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture));
+        return _symbols[name];
+    }
+
+    /// <summary>Runs an attack.</summary>
+    /// <returns>Its line of outcome.</returns>
+    public async Task<string> StrikeAsync(LabAttack attack)
+    {
+        string[] lines = await RunAsync(attack.CommandLine);
+        return lines.LastOrDefault(line => line.StartsWith($"attack {attack.Name}: ", StringComparison.Ordinal))
+            ?? $"no outcome; the guest printed:\n{string.Join('\n', lines)}";
+    }
+
+    /// <summary>Attaches a tool that may do everything.</summary>
+    internal async Task<(Introspector Server, IntrospectedVm Tool)> AttachAsync(CancellationToken cancellation)
+    {
+        var introspector = new Introspector((await BootedAsync()).Vm);
+        (StreamSocket hypervisorEnd, StreamSocket toolEnd) = StreamSocket.CreatePair();
+        Assert.Equal(ControlError.None, introspector.Hook(hypervisorEnd));
+        Assert.Equal(ControlError.None, introspector.SetCommandPermission(-1, 1));
+        Assert.Equal(ControlError.None, introspector.SetEventPermission(-1, 1));
+        return (introspector, await IntrospectedVm.StartAsync(toolEnd, cancellation: cancellation));
+    }
+
+    // Booted by the first test that needs it, so that tests are skipped one by one where there is nothing to boot.
+    private async Task<DebianGuest> BootedAsync()
+    {
+        if (_guest is null)
+        {
+            DebianGuest guest = DebianGuest.Create(vcpus: 1, files: LabFiles.Read());
+            _guest = guest;
+            guest.Vm.Start();
+            await guest.WaitFor(DebianInitramfs.ReadyMarker);
+            await guest.WaitFor("/ # ");
+        }
+
+        return _guest;
+    }
+}

@@ -1,0 +1,2 @@
+// A booted guest keeps a host processor busy.
+[assembly: CollectionBehavior(DisableTestParallelization = true)]

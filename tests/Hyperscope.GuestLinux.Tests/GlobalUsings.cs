@@ -1,0 +1,4 @@
+global using System.Globalization;
+global using Hyperscope.Client;
+global using Hyperscope.Devices;
+global using Hyperscope.Machine;
