@@ -16,7 +16,9 @@ public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<Ne
     public void Row_holds(string row)
     {
         Assert.SkipWhen(run.Missing is not null, run.Missing ?? "");
-        Assert.True(run.Results.TryGetValue(row.Split(' ')[0], out (string Outcome, string Detail) result), $"row did not run: {run.Talk}");
+        bool hasRun = run.Results.TryGetValue(row.Split(' ')[0], out (string Outcome, string Detail) result);
+        Assert.SkipWhen(!hasRun && run.IsOutOfTime, $"the emulated host ran out of time after {run.Results.Count} rows");
+        Assert.True(hasRun, $"row did not run: {run.Talk}");
         if (result.Outcome == nameof(RowOutcome.Skipped))
             Assert.Skip(result.Detail);
         Assert.Equal(("Passed", ""), (result.Outcome, result.Detail));
@@ -26,6 +28,7 @@ public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<Ne
     public void Probe_finds_nothing_against_that_host()
     {
         Assert.SkipWhen(run.Missing is not null, run.Missing ?? "");
+        Assert.SkipWhen(run.IsOutOfTime && run.Results.Count == 0, "the emulated host ran out of time");
         Assert.Contains("the VM ended: the guest exited with status 7", run.Talk, StringComparison.Ordinal);
         Assert.DoesNotContain("the software CPU runs the guest", run.Talk, StringComparison.Ordinal);
     }
@@ -46,7 +49,9 @@ public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<Ne
                 return;
             }
 
-            (_, Talk) = Start(script, "run", Commands);
+            const int OutOfTime = 124;
+            (status, Talk) = Start(script, "run", Commands);
+            IsOutOfTime = status == OutOfTime;
             foreach (string line in Talk.Split('\n'))
             {
                 if (!line.StartsWith("{\"id\"", StringComparison.Ordinal))
@@ -60,6 +65,9 @@ public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<Ne
 
         /// <summary>Why it cannot be had here; null: it can.</summary>
         public string? Missing { get; }
+
+        /// <summary>A busy machine: an emulated processor with nested pages is slow.</summary>
+        public bool IsOutOfTime { get; }
 
         public string Talk { get; } = "";
 
