@@ -36,7 +36,7 @@ public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<Ne
     /// <summary>One boot.</summary>
     public sealed class Nested
     {
-        // Each part has an end of its own: what is left of the five minutes belongs to the suite.
+        // eng/nested-kvm ends it after five minutes.
         private const string Commands = "hyperscope vm run --image builtin:demo --backend auto; hyperscope selftest --backend kvm --vcpus 1 --json";
 
         public Nested()
