@@ -25,6 +25,7 @@ internal static class CommandTree
                 new LinuxBpfCommand(), new LinuxDmesgCommand(), new LinuxSymsCommand()),
             new ExecCommand(),
             new SelftestCommand(),
+            new DoctorCommand(),
             new DemoCommand(),
         };
         foreach (CliCommand command in Walk(root).OfType<CliCommand>())

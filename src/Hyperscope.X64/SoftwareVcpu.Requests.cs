@@ -104,7 +104,13 @@ public sealed unsafe partial class SoftwareVcpu
         }
 
         Interlocked.MemoryBarrier();
+        AskForAttention();
+    }
+
+    private void AskForAttention()
+    {
         Volatile.Write(ref _c->Attention, long.MinValue);
+        Accelerator?.Kick();
     }
 
     /// <summary>Waits until every request posted so far was taken, or the vCPU is outside guest mode (it takes them before it returns).</summary>
@@ -123,7 +129,7 @@ public sealed unsafe partial class SoftwareVcpu
         lock (_modeGate)
             _parkers++;
         Interlocked.MemoryBarrier();
-        Volatile.Write(ref _c->Attention, long.MinValue);
+        AskForAttention();
         lock (_modeGate)
         {
             while (_inGuest != 0)
@@ -143,7 +149,7 @@ public sealed unsafe partial class SoftwareVcpu
     private void Interrupt()
     {
         Interlocked.MemoryBarrier();
-        Volatile.Write(ref _c->Attention, long.MinValue);
+        AskForAttention();
         if (_waiting)
         {
             lock (_modeGate)
