@@ -42,10 +42,19 @@ public sealed unsafe partial class SoftwareVcpu
         Interrupt();
         lock (_modeGate)
         {
-            int before = _departures;
-            while (_inGuest != 0 && _departures == before)
-                Monitor.Wait(_modeGate);
+            AwaitDeparture();
         }
+    }
+
+    // The caller holds _modeGate. Attention asked for earlier may have been given, and the vCPU may be back in guest mode, where an
+    // accelerator stays for as long as nobody asks.
+    private void AwaitDeparture()
+    {
+        int before = _departures;
+        if (_inGuest != 0)
+            AskForAttention();
+        while (_inGuest != 0 && _departures == before)
+            Monitor.Wait(_modeGate);
     }
 
     internal void EnterGuest()
@@ -118,9 +127,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         lock (_modeGate)
         {
-            int before = _departures;
-            while (_inGuest != 0 && _departures == before)
-                Monitor.Wait(_modeGate);
+            AwaitDeparture();
         }
     }
 
