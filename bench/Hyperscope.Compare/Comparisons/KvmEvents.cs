@@ -34,8 +34,9 @@ internal static class KvmEvents
         using var memory = new GuestMemory();
         _ = memory.AddSlot(new Gpa(0), BareGuest.Bytes);
         _ = memory.TryLoad(new Gpa(0), BareGuest.Image(BareGuest.Loop(1UL << 40)));
-        var map = new AccessMap();
-        var group = new ProcessorGroup(memory, map, new Machine.DeviceBus());
+        var views = new ViewTable();
+        AccessMap map = views.Main.AccessMap;
+        var group = new ProcessorGroup(memory, views, new Machine.DeviceBus());
         using SoftwareVcpu vcpu = group.AddVcpu(new CpuModel());
         using var backend = new KvmBackend(group);
         vcpu.GetSpecialRegisters(out KvmSregs special);

@@ -32,7 +32,7 @@ internal static class KvmLoop
         using var memory = new GuestMemory();
         _ = memory.AddSlot(new Gpa(0), BareGuest.Bytes);
         _ = memory.TryLoad(new Gpa(0), BareGuest.Image(BareGuest.Loop(rounds)));
-        var group = new ProcessorGroup(memory, new AccessMap(), new Machine.DeviceBus());
+        var group = new ProcessorGroup(memory, new ViewTable(), new Machine.DeviceBus());
         using SoftwareVcpu vcpu = group.AddVcpu(new CpuModel());
         using var backend = new KvmBackend(group);
         vcpu.GetSpecialRegisters(out KvmSregs special);
