@@ -76,6 +76,8 @@ public sealed class GuardEvent
     /// <summary>The GS base of kernel mode, from which per-CPU variables are reached.</summary>
     public Gva KernelGs => new((long)System.Gs.Base < 0 ? System.Gs.Base : ShadowGs);
 
+    internal GuardSession? Session { get; init; }
+
     /// <summary>The instruction is one of user mode.</summary>
     public bool IsUserMode => (System.Cs.Selector & 3) == 3;
 }

@@ -28,6 +28,7 @@ public sealed class GuardPlan
     private readonly Dictionary<uint, GuardRule> _msrs = [];
     private readonly Dictionary<DescriptorTable, GuardRule> _tables = [];
     private readonly List<string> _notes = [];
+    private readonly List<(string Symbol, GuardHook Hook)> _hooks = [];
 
     internal GuardPlan(GuardSession session)
     {
@@ -48,6 +49,8 @@ public sealed class GuardPlan
     public IReadOnlyList<string> Notes => _notes;
 
     internal GuardSession Session { get; }
+
+    internal IReadOnlyList<(string Symbol, GuardHook Hook)> Hooks => _hooks;
 
     internal IReadOnlyDictionary<byte, List<(GuardRule Rule, ulong Mask)>> Controls => _controls;
 
@@ -83,27 +86,31 @@ public sealed class GuardPlan
     /// <summary>Keeps a descriptor table's register as it is.</summary>
     public void PinTable(GuardRule rule, DescriptorTable table) => _tables[table] = rule;
 
+    /// <summary>Has a rule told when the kernel enters a function; the vCPU waits meanwhile.</summary>
+    /// <returns>False, and a note, if this kernel has no such function or the VM cannot do it.</returns>
+    internal bool Hook(GuardRule rule, string symbol, GuardHook hook)
+    {
+        if (!Session.HasExtensions)
+            Note($"rule {rule.Name}: the VM has no watches, so what comes after this moment is not guarded");
+        else if (!Guest.Symbols.TryAddressOf(symbol, out _))
+            Note($"rule {rule.Name}: this kernel has no {symbol}");
+        else
+            _hooks.Add((symbol, hook));
+        return Session.HasExtensions && Guest.Symbols.TryAddressOf(symbol, out _);
+    }
+
     /// <summary>Says what could not be done.</summary>
     public void Note(string text) => _notes.Add(text);
 
     private async Task AddAsync(
         GuardRule rule, string label, KernelRange range, PageAccess kinds, bool isWatch, CancellationToken cancellation)
     {
-        // The image is contiguous in physical memory; of everything else each page is looked up.
-        if (Guest.Layout.PhysicalOf(range.Start) is { } start)
-        {
-            _ranges.Add(new GuardedRange(rule, label, range.Start, start, range.Length, kinds, isWatch));
-            return;
-        }
-
-        for (ulong at = range.Start.Value; at < range.End.Value;)
-        {
-            ulong next = Math.Min((at | (Gfn.PageSize - 1)) + 1, range.End.Value);
-            if (await Memory.TranslateAsync(new Gva(at), cancellation).ConfigureAwait(false) is { } gpa)
-                _ranges.Add(new GuardedRange(rule, label, new Gva(at), gpa, next - at, kinds, isWatch));
-            else
-                Note($"rule {rule.Name}: {label}: no memory at {new Gva(at)}");
-            at = next;
-        }
+        int before = _ranges.Count;
+        ulong expected = range.Length;
+        _ranges.AddRange(await KernelRanges.ResolveAsync(rule, label, range, kinds, isWatch, Guest, Memory, cancellation).ConfigureAwait(false));
+        for (int i = before; i < _ranges.Count; i++)
+            expected -= _ranges[i].Length;
+        if (expected != 0)
+            Note($"rule {rule.Name}: {label}: {expected} of {range.Length} bytes have no memory");
     }
 }

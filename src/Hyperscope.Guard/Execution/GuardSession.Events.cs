@@ -26,9 +26,17 @@ public sealed partial class GuardSession
         Interlocked.Read(ref _events), Interlocked.Read(ref _unconcerned), Stopwatch.GetElapsedTime(0, Interlocked.Read(ref _waitedTicks)),
         [.. _rules.Select(rule => _counts[rule].Read(rule.Name))]);
 
-    private async ValueTask HandleAsync(VmEvent<AccessEvent> e)
+    private async ValueTask HandleCoreAsync(VmEvent<AccessEvent> e)
     {
         long started = Arrived();
+        if (e.Access == PageAccess.Execute && HooksAt(e.Gpa) is { Length: not 0 } hooks)
+        {
+            await RunHooksAsync(hooks, new HookCall(this, e.Registers, e.State.Sregs, e.State.Msrs.ShadowGs)).ConfigureAwait(false);
+            e.Continue();
+            Left(started);
+            return;
+        }
+
         GuardedRange? range = _map.Find(e.Gpa, e.Size, e.Access);
         if (range is null)
         {
@@ -60,7 +68,7 @@ public sealed partial class GuardSession
         Left(started);
     }
 
-    private async ValueTask HandleAsync(VmEvent<PageFaultEvent> e)
+    private async ValueTask HandleCoreAsync(VmEvent<PageFaultEvent> e)
     {
         long started = Arrived();
         GuardedRange? range = _map.Find(e.Gpa, UnknownSize, e.Access);
@@ -94,7 +102,7 @@ public sealed partial class GuardSession
         Left(started);
     }
 
-    private async ValueTask HandleAsync(VmEvent<CrEvent> e)
+    private async ValueTask HandleCoreAsync(VmEvent<CrEvent> e)
     {
         long started = Arrived();
         ulong cleared = e.OldValue & ~e.NewValue;
@@ -105,7 +113,7 @@ public sealed partial class GuardSession
         Left(started);
     }
 
-    private async ValueTask HandleAsync(VmEvent<MsrEvent> e)
+    private async ValueTask HandleCoreAsync(VmEvent<MsrEvent> e)
     {
         long started = Arrived();
         GuardRule? rule = e.OldValue != e.NewValue ? _plan?.Msrs.GetValueOrDefault(e.Msr) : null;
@@ -114,7 +122,7 @@ public sealed partial class GuardSession
         Left(started);
     }
 
-    private async ValueTask HandleAsync(VmEvent<DescriptorEvent> e)
+    private async ValueTask HandleCoreAsync(VmEvent<DescriptorEvent> e)
     {
         long started = Arrived();
         GuardRule? rule = e.IsWrite ? _plan?.Tables.GetValueOrDefault(e.Table) : null;
@@ -126,6 +134,30 @@ public sealed partial class GuardSession
         await RegisterAsync(e.Untyped, rule, GuardSubject.DescriptorTable, $"{e.Table}".ToUpperInvariant(), old, value, new TableAnswer(e))
             .ConfigureAwait(false);
         Left(started);
+    }
+
+    private ValueTask HandleAsync(VmEvent<AccessEvent> e) => UntilEndedAsync(HandleCoreAsync(e), e.Untyped);
+
+    private ValueTask HandleAsync(VmEvent<PageFaultEvent> e) => UntilEndedAsync(HandleCoreAsync(e), e.Untyped);
+
+    private ValueTask HandleAsync(VmEvent<CrEvent> e) => UntilEndedAsync(HandleCoreAsync(e), e.Untyped);
+
+    private ValueTask HandleAsync(VmEvent<MsrEvent> e) => UntilEndedAsync(HandleCoreAsync(e), e.Untyped);
+
+    private ValueTask HandleAsync(VmEvent<DescriptorEvent> e) => UntilEndedAsync(HandleCoreAsync(e), e.Untyped);
+
+    // When the guard ends in the middle of an event, the guest goes on.
+    private async ValueTask UntilEndedAsync(ValueTask handling, VmEvent e)
+    {
+        try
+        {
+            await handling.ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (_ended.IsCancellationRequested)
+        {
+            if (e.IsPending)
+                e.Continue();
+        }
     }
 
     private async ValueTask RegisterAsync(
@@ -157,7 +189,17 @@ public sealed partial class GuardSession
 
     private async ValueTask JudgeAsync(GuardRule rule, GuardEvent e, EventAnswer answer)
     {
-        Judgement judgement = await rule.JudgeAsync(e, _ended.Token).ConfigureAwait(false);
+        Judgement judgement;
+        try
+        {
+            judgement = await rule.JudgeAsync(e, _ended.Token).ConfigureAwait(false);
+        }
+        catch (LinuxGuestException broken)
+        {
+            // A guest whose structures do not hold together gets no benefit of the doubt.
+            judgement = new Judgement(rule.Settings.Verdict, broken.Message);
+        }
+
         _counts[rule].Count(isViolation: judgement.Verdict != Verdict.Allow);
         if (judgement.Verdict == Verdict.Allow)
         {

@@ -112,6 +112,6 @@ public sealed partial class GuardSession
     private static class Outcomes
     {
         public const string WentThrough = "went through", Discarded = "discarded", Skipped = "instruction skipped", Raised = "#GP raised",
-            Redirected = "redirected", Crashed = "VM ended";
+            Redirected = "redirected", Crashed = "VM ended", Found = "found";
     }
 }

@@ -62,7 +62,7 @@ public sealed partial class GuardSession : IAsyncDisposable
     {
         var plan = new GuardPlan(this);
         foreach (GuardRule rule in _rules)
-            await rule.PlanAsync(plan, cancellation).ConfigureAwait(false);
+            await PlanAsync(rule, plan, cancellation).ConfigureAwait(false);
         return plan;
     }
 
@@ -81,10 +81,14 @@ public sealed partial class GuardSession : IAsyncDisposable
         await EnableAsync(HasExtensions ? EventId.Access : EventId.PageFault, cancellation).ConfigureAwait(false);
         await AddRangesAsync(plan.Ranges, cancellation).ConfigureAwait(false);
         await PinRegistersAsync(plan, cancellation).ConfigureAwait(false);
+        foreach ((string symbol, GuardHook hook) in plan.Hooks)
+            await HookAsync(symbol, hook, cancellation).ConfigureAwait(false);
+        TimeSpan armed = Stopwatch.GetElapsedTime(started);
+        StartChecks();
         Arming = new GuardArming(
             _map.RestrictedPages, plan.Ranges.Where(static range => range.IsWatch).Sum(static range => (long)range.Length),
             plan.Ranges.Where(static range => range.IsWatch).SelectMany(Frames).Distinct().Count(),
-            plan.Controls.Count + plan.Msrs.Count + plan.Tables.Count, planned, Stopwatch.GetElapsedTime(started), HasExtensions, plan.Notes);
+            plan.Controls.Count + plan.Msrs.Count + plan.Tables.Count, planned, armed, HasExtensions, plan.Notes);
         return Arming;
     }
 
@@ -114,6 +118,7 @@ public sealed partial class GuardSession : IAsyncDisposable
         await _ended.CancelAsync().ConfigureAwait(false);
         try
         {
+            await UnhookAllAsync().ConfigureAwait(false);
             await ApplyAsync(_map.Clear(), static () => { }, CancellationToken.None).ConfigureAwait(false);
             if (_plan is { } plan)
                 await ControlRegistersAsync(plan, enable: false, CancellationToken.None).ConfigureAwait(false);
@@ -125,10 +130,24 @@ public sealed partial class GuardSession : IAsyncDisposable
             // The connection has ended, and with it the restrictions.
         }
 
+        await _checking.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (IDisposable handler in _handlers)
             handler.Dispose();
         _handlers.Clear();
         _ended.Dispose();
+    }
+
+    // A kernel that lacks what one rule needs is guarded by the others.
+    private static async Task PlanAsync(GuardRule rule, GuardPlan plan, CancellationToken cancellation)
+    {
+        try
+        {
+            await rule.PlanAsync(plan, cancellation).ConfigureAwait(false);
+        }
+        catch (LinuxGuestException missing)
+        {
+            plan.Note($"rule {rule.Name}: {missing.Message}");
+        }
     }
 
     private static IEnumerable<ulong> Frames(GuardedRange range) => Enumerable.Range(0, range.Pages).Select(page => range.First.Value + (ulong)page);

@@ -17,6 +17,14 @@ public abstract class GuardRule(RuleSettings settings)
     /// <returns>The verdict: that of the policy, unless the kernel itself has a reason for the access.</returns>
     public virtual ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation) => new(Violation());
 
+    /// <summary>How often <see cref="CheckAsync"/> is worth while; null: only on demand.</summary>
+    public virtual TimeSpan? CheckInterval => null;
+
+    /// <summary>Compares what the guest says of itself with what it is.</summary>
+    /// <returns>What does not agree, a line each.</returns>
+    public virtual Task<IReadOnlyList<string>> CheckAsync(LinuxGuest guest, CancellationToken cancellation) =>
+        Task.FromResult<IReadOnlyList<string>>([]);
+
     /// <summary>It is a violation.</summary>
     protected Judgement Violation(string note = "") => new(Settings.Verdict, note);
 
