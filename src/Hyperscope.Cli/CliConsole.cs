@@ -49,6 +49,24 @@ internal sealed class CliConsole
         return new CliConsole(Console.Out, Console.Error, Console.OpenStandardOutput(), isTerminal: !Console.IsOutputRedirected);
     }
 
+    /// <summary>Shows what is being done while it is done, on a terminal; elsewhere nothing is shown.</summary>
+    public async Task<T> WithStatusAsync<T>(string first, Func<Action<string>, Task<T>> work)
+    {
+        if (!_tables.Profile.Capabilities.Ansi)
+            return await work(static _ => { }).ConfigureAwait(false);
+        return await _tables.Status().StartAsync(Fit(first), context => work(text => context.Status(Fit(text)))).ConfigureAwait(false);
+    }
+
+    /// <summary>Writes a line that stays, above what <see cref="WithStatusAsync"/> shows.</summary>
+    public void WriteLine(string line) => _tables.WriteLine(line);
+
+    private string Fit(string text)
+    {
+        int width = Math.Max(_tables.Profile.Width - 4, 20);
+        string plain = new([.. text.Where(static character => !char.IsControl(character))]);
+        return Markup.Escape(plain.Length > width ? plain[..width] : plain);
+    }
+
     /// <summary>Writes rows under headings.</summary>
     public void WriteTable(IReadOnlyList<string> headings, IEnumerable<IReadOnlyList<string>> rows)
     {

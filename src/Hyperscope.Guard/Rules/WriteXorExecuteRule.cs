@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.IO.Enumeration;
 
 namespace Hyperscope.Guard;
@@ -6,6 +7,7 @@ namespace Hyperscope.Guard;
 /// executable after writing, or may write and execute them from the start.</summary>
 /// <remarks>Programs are told by the path they are executed by; a relative path counts as one that matches. Guarded are those that are executed
 /// after arming, and their children. Huge pages are guarded by their first 4 KiB.</remarks>
+[SuppressMessage("Design", "CA1001", Justification = "a semaphore whose wait handle nobody asks for holds nothing to dispose of")]
 internal sealed class WriteXorExecuteRule : GuardRule
 {
     private const ulong VmWrite = 2, VmExec = 4;
