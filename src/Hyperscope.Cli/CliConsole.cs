@@ -26,7 +26,7 @@ internal sealed class CliConsole
         {
             Ansi = isTerminal ? AnsiSupport.Detect : AnsiSupport.No,
             ColorSystem = isTerminal ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
-            Interactive = InteractionSupport.No,
+            Interactive = isTerminal ? InteractionSupport.Yes : InteractionSupport.No, // what is shown while something is done
             Out = new AnsiConsoleOutput(output),
         });
         if (!isTerminal)
@@ -52,7 +52,7 @@ internal sealed class CliConsole
     /// <summary>Shows what is being done while it is done, on a terminal; elsewhere nothing is shown.</summary>
     public async Task<T> WithStatusAsync<T>(string first, Func<Action<string>, Task<T>> work)
     {
-        if (!_tables.Profile.Capabilities.Ansi)
+        if (!_tables.Profile.Capabilities.Ansi || !_tables.Profile.Capabilities.Interactive)
             return await work(static _ => { }).ConfigureAwait(false);
         return await _tables.Status().StartAsync(Fit(first), context => work(text => context.Status(Fit(text)))).ConfigureAwait(false);
     }

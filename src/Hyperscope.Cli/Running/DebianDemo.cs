@@ -108,20 +108,24 @@ internal sealed class DebianDemo(CliConsole console, DirectoryInfo attacks, File
             bool stays = guard is not null && attack.CaughtBy == LabRule.HiddenProcess;
             string[] lines = await shell.RunAsync(stays ? attack.LastingCommandLine : attack.CommandLine, cancellation).ConfigureAwait(false);
             if (stays)
+            {
                 await guard!.CheckAsync(cancellation).ConfigureAwait(false);
+                await shell.RunAsync("killall -9 attack 2>/dev/null", cancellation).ConfigureAwait(false);
+            }
+
             bool isSuccess = lines.Any(line => line.StartsWith(attack.SuccessLine, StringComparison.Ordinal));
-            Violation[] seen = Seen()[before.Length..];
+            Violation[] seen = [.. Seen()[before.Length..].Where(violation => stays || violation.Kind != "hidden-process")];
             worked += isSuccess ? 1 : 0;
             unnoticed += seen.Length == 0 ? 1 : 0;
             string verdict = string.Join(", ", seen.Select(static violation => violation.Verdict.ToText()).Distinct());
             string waited = guard is null ? "" : $"{(guard.Statistics.StoodStill - stoodStill).TotalMilliseconds:F0} ms";
             string outcome = isSuccess ? seen.Length == 0 ? "worked" : "seen" : "stopped";
-            Say($"{(isSuccess ? seen.Length == 0 ? "!" : "~" : "+")} {attack.Name}: {(seen.Length == 0 ? attack.What : Short(seen[0]))}");
-            rows.Add([attack.Name, seen.Length == 0 ? "-" : seen[0].Rule, $"{seen.Length}", verdict, outcome, waited]);
+            Say(Line(isSuccess ? seen.Length == 0 ? '!' : '~' : '+', attack, seen));
+            rows.Add([attack.Name, seen.Length == 0 ? "-" : seen[0].Rule, $"{seen.Length}", verdict.Length == 0 ? "-" : verdict, outcome, waited]);
         }
 
         status("done");
-        console.WriteTable(["attack", "rule", "events", "verdict", "result", "waited"], rows);
+        console.WriteTable(["attack", "rule", "no.", "verdict", "result", "waited"], rows);
         int all = AttackLab.All.Count;
         if (guard is null)
         {
@@ -135,10 +139,12 @@ internal sealed class DebianDemo(CliConsole console, DirectoryInfo attacks, File
         return unnoticed == 0 ? ExitCode.Done : ExitCode.Failed;
     }
 
-    private static string Short(Violation violation)
+    // What fits into a line; all of it is in the evidence.
+    private static string Line(char mark, LabAttack attack, Violation[] seen)
     {
-        string by = violation.Instruction is { } instruction ? $", by {instruction.Symbol}" : "";
-        return $"{violation.What}{by}: {violation.Outcome}";
+        string what = seen.Length == 0 ? attack.What : $"{seen[0].What}: {seen[0].Outcome}";
+        string line = $"{mark} {attack.Name,-17}{what}";
+        return line.Length < CliConsole.DefaultWidth ? line : $"{line[..(CliConsole.DefaultWidth - 4)]}...";
     }
 
     private Violation[] Seen()
