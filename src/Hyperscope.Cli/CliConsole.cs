@@ -58,7 +58,21 @@ internal sealed class CliConsole
     }
 
     /// <summary>Writes a line that stays, above what <see cref="WithStatusAsync"/> shows.</summary>
-    public void WriteLine(string line) => _tables.WriteLine(line);
+    /// <remarks>Long ones are broken here: what a terminal breaks leaves rests of the status behind.</remarks>
+    public void WriteLine(string line)
+    {
+        int width = _tables.Profile.Width - 1;
+        while (line.Length > width)
+        {
+            int at = line.LastIndexOf(' ', width);
+            if (at <= 0)
+                break;
+            _tables.WriteLine(line[..at]);
+            line = line[(at + 1)..];
+        }
+
+        _tables.WriteLine(line);
+    }
 
     private string Fit(string text)
     {
