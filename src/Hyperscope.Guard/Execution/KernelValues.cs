@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Hyperscope.Guard;
 
 /// <summary>Reads single values of the kernel: one round trip each where the address lies in the direct map, as nearly all do.</summary>
@@ -19,6 +21,17 @@ internal sealed class KernelValues(IntrospectedVm vm, LinuxGuest guest)
 
     public async ValueTask<Gva> ReadPointerAsync(Gva gva, CancellationToken cancellation) =>
         new(await ReadUInt64Async(gva, cancellation).ConfigureAwait(false));
+
+    /// <summary>Reads a string. Most are short and end on the page they start on, so that much is read first.</summary>
+    public async ValueTask<string> ReadStringAsync(Gva gva, int maximum, CancellationToken cancellation)
+    {
+        int length = Math.Min(128, Gfn.PageSize - gva.PageOffset);
+        byte[] first = await ReadAsync(gva, length, cancellation).ConfigureAwait(false);
+        int end = Array.IndexOf(first, (byte)0);
+        return end >= 0
+            ? Encoding.Latin1.GetString(first, 0, end)
+            : await guest.OpenMemory().ReadCStringAsync(gva, maximum, cancellation).ConfigureAwait(false);
+    }
 
     public async ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation)
     {

@@ -11,7 +11,7 @@ namespace Hyperscope.Guard;
 internal sealed class WriteXorExecuteRule : GuardRule
 {
     private const ulong VmWrite = 2, VmExec = 4;
-    private const int MaxFrames = 1 << 18;
+    private const int MaxFrames = 1 << 18, MaxPath = 4096;
 
     private static readonly string[] FaultHooks = ["lru_cache_add_inactive_or_unevictable", "folio_add_lru_vma"];
 
@@ -72,8 +72,7 @@ internal sealed class WriteXorExecuteRule : GuardRule
     {
         var program = new Gva(call.Registers.Rdi);
         Gva name = await _session.Kernel.ReadPointerAsync(program + (ulong)_program.Offset("filename"), cancellation).ConfigureAwait(false);
-        string path = await _session.Guest.OpenMemory().ReadCStringAsync(name, 4096, cancellation).ConfigureAwait(false);
-        if (!IsGuarded(path))
+        if (!IsGuarded(await _session.Kernel.ReadStringAsync(name, MaxPath, cancellation).ConfigureAwait(false)))
             return;
         ulong mm = await _session.Kernel.ReadUInt64Async(program + (ulong)_program.Offset("mm"), cancellation).ConfigureAwait(false);
         await AddAsync(mm, cancellation).ConfigureAwait(false);
