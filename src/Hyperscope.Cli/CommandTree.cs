@@ -26,6 +26,7 @@ internal static class CommandTree
             Noun("guard", "Policies for a Linux guest.", new GuardRunCommand(), new GuardCheckCommand(), new GuardPlanCommand()),
             new ExecCommand(),
             new SelftestCommand(),
+            new DoctorCommand(),
             new DemoCommand(),
         };
         foreach (CliCommand command in Walk(root).OfType<CliCommand>())
