@@ -26,7 +26,7 @@ internal sealed class CliConsole
         {
             Ansi = isTerminal ? AnsiSupport.Detect : AnsiSupport.No,
             ColorSystem = isTerminal ? ColorSystemSupport.Detect : ColorSystemSupport.NoColors,
-            Interactive = InteractionSupport.No,
+            Interactive = isTerminal ? InteractionSupport.Yes : InteractionSupport.No, // what is shown while something is done
             Out = new AnsiConsoleOutput(output),
         });
         if (!isTerminal)
@@ -47,6 +47,38 @@ internal sealed class CliConsole
     {
         Console.OutputEncoding = Encoding.UTF8;
         return new CliConsole(Console.Out, Console.Error, Console.OpenStandardOutput(), isTerminal: !Console.IsOutputRedirected);
+    }
+
+    /// <summary>Shows what is being done while it is done, on a terminal; elsewhere nothing is shown.</summary>
+    public async Task<T> WithStatusAsync<T>(string first, Func<Action<string>, Task<T>> work)
+    {
+        if (!_tables.Profile.Capabilities.Ansi || !_tables.Profile.Capabilities.Interactive)
+            return await work(static _ => { }).ConfigureAwait(false);
+        return await _tables.Status().StartAsync(Fit(first), context => work(text => context.Status(Fit(text)))).ConfigureAwait(false);
+    }
+
+    /// <summary>Writes a line that stays, above what <see cref="WithStatusAsync"/> shows.</summary>
+    /// <remarks>Long ones are broken here: what a terminal breaks leaves rests of the status behind.</remarks>
+    public void WriteLine(string line)
+    {
+        int width = _tables.Profile.Width - 1;
+        while (line.Length > width)
+        {
+            int at = line.LastIndexOf(' ', width);
+            if (at <= 0)
+                break;
+            _tables.WriteLine(line[..at]);
+            line = line[(at + 1)..];
+        }
+
+        _tables.WriteLine(line);
+    }
+
+    private string Fit(string text)
+    {
+        int width = Math.Max(_tables.Profile.Width - 4, 20);
+        string plain = new([.. text.Where(static character => !char.IsControl(character))]);
+        return Markup.Escape(plain.Length > width ? plain[..width] : plain);
     }
 
     /// <summary>Writes rows under headings.</summary>

@@ -23,6 +23,7 @@ internal static class CommandTree
             Noun("linux", "A Linux guest, read from outside.", new LinuxInfoCommand(), new LinuxPsCommand(), new LinuxMapsCommand(),
                 new LinuxFilesCommand(), new LinuxModulesCommand(), new LinuxSocketsCommand(), new LinuxSyscallsCommand(), new LinuxIdtCommand(),
                 new LinuxBpfCommand(), new LinuxDmesgCommand(), new LinuxSymsCommand()),
+            Noun("guard", "Policies for a Linux guest.", new GuardRunCommand(), new GuardCheckCommand(), new GuardPlanCommand()),
             new ExecCommand(),
             new SelftestCommand(),
             new DoctorCommand(),

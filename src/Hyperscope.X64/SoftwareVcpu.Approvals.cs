@@ -14,6 +14,9 @@ public sealed unsafe partial class SoftwareVcpu
     private readonly PageTrackAnswer _answer = new();
     private int _approvalCount;
 
+    // A verdict came and the instruction has not been tried again yet.
+    private bool _isVerdictWaiting;
+
     // How many of them bring data, or discard a write. Their bytes have a place for each approval.
     private int _answers;
     private byte[]? _answerData;
@@ -91,7 +94,11 @@ public sealed unsafe partial class SoftwareVcpu
         _approvalCount++;
     }
 
-    private void ForgetApprovals() => _approvalCount = _answers = 0;
+    private void ForgetApprovals()
+    {
+        _approvalCount = _answers = 0;
+        _isVerdictWaiting = false;
+    }
 
     /// <summary>Between two elements of a repeated instruction: it was let execute, and goes on doing so.</summary>
     private void ForgetDataApprovals()

@@ -72,6 +72,14 @@ public sealed unsafe partial class SoftwareVcpu
         _c->InterruptWaiting = 0;
         if (IsSingleStepping || Interrupts is not { } controller)
             return true;
+        if (_isVerdictWaiting)
+        {
+            // The instruction that was asked about comes first: an interrupt would make the verdict, and the event, be for nothing. A tool that
+            // takes longer than the guest's timer would be asked for ever.
+            _c->InterruptWaiting = 1;
+            return true;
+        }
+
         if (!_isNmiBlocked && _c->InterruptShadow == 0 && controller.TryTakeNmi())
         {
             _isHalted = false;
@@ -107,6 +115,7 @@ public sealed unsafe partial class SoftwareVcpu
             return;
         }
 
+        _isVerdictWaiting = false;
         _c->InterruptShadow = 0;
         _c->SystemFlags = flagsBefore & ~Rflags.Rf;
         _debugHits = 0;

@@ -202,6 +202,7 @@ public sealed unsafe partial class SoftwareVcpu
             Approve();
         if (!isInstruction)
             return;
+        _isVerdictWaiting = true;
         GetRegisters(out KvmRegs after);
         if (!_hasToolRegisters && after == shown)
             return;

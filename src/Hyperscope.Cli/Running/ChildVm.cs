@@ -27,6 +27,13 @@ internal sealed class ChildVm : IDisposable
     /// <summary>What the VM writes to its serial port.</summary>
     public StreamReader Serial => _process.StandardOutput;
 
+    /// <summary>Types on the guest's serial console.</summary>
+    public async Task TypeAsync(string text, CancellationToken cancellation)
+    {
+        await _process.StandardInput.WriteAsync(text.AsMemory(), cancellation).ConfigureAwait(false);
+        await _process.StandardInput.FlushAsync(cancellation).ConfigureAwait(false);
+    }
+
     /// <summary>What the VM's process said on its standard error.</summary>
     public string Talk
     {

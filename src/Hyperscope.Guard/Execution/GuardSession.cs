@@ -1,0 +1,228 @@
+using System.Diagnostics;
+
+namespace Hyperscope.Guard;
+
+/// <summary>A policy at work on one guest.</summary>
+/// <remarks>Safe from any thread. Disposing lifts everything; so does the end of the connection.</remarks>
+public sealed partial class GuardSession : IAsyncDisposable
+{
+    private readonly GuardOptions _options;
+    private readonly List<GuardRule> _rules;
+    private readonly RangeMap _map = new();
+    private readonly List<IDisposable> _handlers = [];
+    private readonly CancellationTokenSource _ended = new();
+    private readonly List<EventId> _enabled = [];
+    private GuardPlan? _plan;
+
+    private GuardSession(IntrospectedVm vm, LinuxGuest guest, GuardPolicy policy, GuardOptions options, bool hasExtensions)
+    {
+        Vm = vm;
+        Guest = guest;
+        Policy = policy;
+        _options = options;
+        HasExtensions = hasExtensions;
+        _rules = [.. policy.Rules.Select(static rule => rule.Kind.Create(rule))];
+        foreach (GuardRule rule in _rules)
+            _counts[rule] = new RuleCounts();
+        _evidence = new EvidenceCollector(options);
+    }
+
+    /// <summary>The VM.</summary>
+    public IntrospectedVm Vm { get; }
+
+    /// <summary>The guest in it.</summary>
+    public LinuxGuest Guest { get; }
+
+    /// <summary>The policy.</summary>
+    public GuardPolicy Policy { get; }
+
+    /// <summary>The VM watches bytes and discards writes itself; see docs/guard.md for what is done without.</summary>
+    public bool HasExtensions { get; }
+
+    /// <summary>The rules at work.</summary>
+    public IReadOnlyList<GuardRule> Rules => _rules;
+
+    /// <summary>What was restricted, once <see cref="ArmAsync"/> is through.</summary>
+    public GuardArming? Arming { get; private set; }
+
+    /// <summary>Makes a guard; nothing is restricted yet.</summary>
+    public static async Task<GuardSession> CreateAsync(
+        IntrospectedVm vm, LinuxGuest guest, GuardPolicy policy, GuardOptions? options = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(vm);
+        options ??= new GuardOptions();
+        bool hasExtensions = !options.OnlyV9
+            && await vm.CheckCommandAsync(MessageId.VmSetWatches, cancellation).ConfigureAwait(false) == KvmError.None
+            && await vm.CheckEventAsync(EventId.Access, cancellation).ConfigureAwait(false) == KvmError.None;
+        return new GuardSession(vm, guest, policy, options, hasExtensions);
+    }
+
+    /// <summary>Looks up what the policy comes to on this guest, without restricting anything.</summary>
+    public async Task<GuardPlan> PlanAsync(CancellationToken cancellation = default)
+    {
+        var plan = new GuardPlan(this);
+        foreach (GuardRule rule in _rules)
+            await PlanAsync(rule, plan, cancellation).ConfigureAwait(false);
+        return plan;
+    }
+
+    /// <summary>Restricts, watches and pins what the policy says.</summary>
+    public async Task<GuardArming> ArmAsync(CancellationToken cancellation = default)
+    {
+        long started = Stopwatch.GetTimestamp();
+        GuardPlan plan = await PlanAsync(cancellation).ConfigureAwait(false);
+        TimeSpan planned = Stopwatch.GetElapsedTime(started);
+        started = Stopwatch.GetTimestamp();
+        _plan = plan;
+        if (HasExtensions)
+            _handlers.Add(Vm.OnAsync<AccessEvent>(HandleAsync));
+        else
+            _handlers.Add(Vm.OnAsync<PageFaultEvent>(HandleAsync));
+        await EnableAsync(HasExtensions ? EventId.Access : EventId.PageFault, cancellation).ConfigureAwait(false);
+        await AddRangesAsync(plan.Ranges, cancellation).ConfigureAwait(false);
+        await PinRegistersAsync(plan, cancellation).ConfigureAwait(false);
+        foreach ((string symbol, GuardHook hook) in plan.Hooks)
+            await HookAsync(symbol, hook, cancellation).ConfigureAwait(false);
+        TimeSpan armed = Stopwatch.GetElapsedTime(started);
+        StartChecks();
+        Arming = new GuardArming(
+            _map.RestrictedPages, plan.Ranges.Where(static range => range.IsWatch).Sum(static range => (long)range.Length),
+            plan.Ranges.Where(static range => range.IsWatch).SelectMany(Frames).Distinct().Count(),
+            plan.Controls.Count + plan.Msrs.Count + plan.Tables.Count, planned, armed, HasExtensions, plan.Notes);
+        return Arming;
+    }
+
+    /// <summary>Guards more, or ends guarding it: for rules whose objects come and go.</summary>
+    internal async Task ChangeAsync(IReadOnlyList<GuardedRange> removed, IReadOnlyList<GuardedRange> added, CancellationToken cancellation)
+    {
+        foreach (GuardedRange range in removed)
+            _map.Remove(range);
+        await ApplyAsync([.. removed, .. added], () =>
+        {
+            foreach (GuardedRange range in added)
+                _map.Add(range);
+        }, cancellation).ConfigureAwait(false);
+    }
+
+    internal async Task<IReadOnlyList<KvmSregs>> SystemRegistersAsync(CancellationToken cancellation)
+    {
+        var all = new List<KvmSregs>();
+        foreach (IntrospectedVcpu vcpu in Vm.Vcpus)
+            all.Add((await vcpu.GetRegistersAsync(default, cancellation).ConfigureAwait(false)).System);
+        return all;
+    }
+
+    /// <summary>Lifts everything.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _ended.CancelAsync().ConfigureAwait(false);
+        try
+        {
+            await UnhookAllAsync().ConfigureAwait(false);
+            await ApplyAsync(_map.Clear(), static () => { }, CancellationToken.None).ConfigureAwait(false);
+            if (_plan is { } plan)
+                await ControlRegistersAsync(plan, enable: false, CancellationToken.None).ConfigureAwait(false);
+            foreach (EventId id in _enabled)
+                await Vm.DisableAsync(id, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (Exception refused) when (refused is KvmiException or IOException or TimeoutException)
+        {
+            // The connection has ended, and with it the restrictions.
+        }
+
+        await _checking.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        foreach (IDisposable handler in _handlers)
+            handler.Dispose();
+        _handlers.Clear();
+        _ended.Dispose();
+    }
+
+    // A kernel that lacks what one rule needs is guarded by the others.
+    private static async Task PlanAsync(GuardRule rule, GuardPlan plan, CancellationToken cancellation)
+    {
+        try
+        {
+            await rule.PlanAsync(plan, cancellation).ConfigureAwait(false);
+        }
+        catch (LinuxGuestException missing)
+        {
+            plan.Note($"rule {rule.Name}: {missing.Message}");
+        }
+    }
+
+    private static IEnumerable<ulong> Frames(GuardedRange range) => Enumerable.Range(0, range.Pages).Select(page => range.First.Value + (ulong)page);
+
+    private Task AddRangesAsync(IReadOnlyList<GuardedRange> ranges, CancellationToken cancellation) => ChangeAsync([], ranges, cancellation);
+
+    // The map changes first: an event that comes at once finds its rule.
+    private async Task ApplyAsync(IReadOnlyList<GuardedRange> ranges, Action change, CancellationToken cancellation)
+    {
+        change();
+        var pages = new List<PageAccessEntry>();
+        var watches = new List<WatchEntry>();
+        var frames = new HashSet<ulong>();
+        foreach (GuardedRange range in ranges)
+        {
+            if (range.IsWatch && HasExtensions)
+                AddWatches(watches, range, _map.Contains(range) ? range.Kinds : PageAccess.None);
+            else
+                frames.UnionWith(Frames(range));
+        }
+
+        foreach (ulong frame in frames)
+            pages.Add(new PageAccessEntry(new Gfn(frame).Address, PageAccess.All & ~_map.KindsOf(frame, withWatches: !HasExtensions)));
+        if (pages.Count != 0)
+            await Vm.SetPageAccessAsync(pages.ToArray(), cancellation).ConfigureAwait(false);
+        if (watches.Count != 0)
+            await Vm.SetWatchesAsync(watches.ToArray(), 0, cancellation).ConfigureAwait(false);
+    }
+
+    private static void AddWatches(List<WatchEntry> watches, GuardedRange range, PageAccess kinds)
+    {
+        for (ulong done = 0; done < range.Length; done += KvmiConstants.MaxWatchLength)
+        {
+            uint length = (uint)Math.Min(range.Length - done, KvmiConstants.MaxWatchLength);
+            watches.Add(new WatchEntry(range.Gpa + done, length, kinds));
+        }
+    }
+
+    private async Task PinRegistersAsync(GuardPlan plan, CancellationToken cancellation)
+    {
+        if (plan.Controls.Count != 0)
+        {
+            _handlers.Add(Vm.OnAsync<CrEvent>(HandleAsync));
+            await EnableAsync(EventId.Cr, cancellation).ConfigureAwait(false);
+        }
+
+        if (plan.Msrs.Count != 0)
+        {
+            _handlers.Add(Vm.OnAsync<MsrEvent>(HandleAsync));
+            await EnableAsync(EventId.Msr, cancellation).ConfigureAwait(false);
+        }
+
+        if (plan.Tables.Count != 0)
+        {
+            _handlers.Add(Vm.OnAsync<DescriptorEvent>(HandleAsync));
+            await EnableAsync(EventId.Descriptor, cancellation).ConfigureAwait(false);
+        }
+
+        await ControlRegistersAsync(plan, enable: true, cancellation).ConfigureAwait(false);
+    }
+
+    private async Task ControlRegistersAsync(GuardPlan plan, bool enable, CancellationToken cancellation)
+    {
+        foreach (IntrospectedVcpu vcpu in Vm.Vcpus)
+        {
+            foreach (byte register in plan.Controls.Keys)
+                await vcpu.ControlCrAsync(register, enable, cancellation).ConfigureAwait(false);
+            foreach (uint msr in plan.Msrs.Keys)
+                await vcpu.ControlMsrAsync(msr, enable, cancellation).ConfigureAwait(false);
+        }
+    }
+
+    private async Task EnableAsync(EventId id, CancellationToken cancellation)
+    {
+        _enabled.Add(id);
+        await Vm.EnableAsync(id, cancellation).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,27 @@
+namespace Hyperscope.Guard;
+
+/// <summary>What a guard has seen of one rule.</summary>
+/// <param name="Rule">Its name.</param>
+/// <param name="Events">Events that concerned it.</param>
+/// <param name="Legitimate">Those that the rule let through.</param>
+/// <param name="Violations">Those that it did not.</param>
+public readonly record struct RuleStatistics(string Rule, long Events, long Legitimate, long Violations);
+
+/// <summary>What a guard has seen.</summary>
+/// <param name="Events">Events that reached this tool.</param>
+/// <param name="Unconcerned">Those that concerned no rule: neighbours of guarded bytes, pages that have been given up.</param>
+/// <param name="StoodStill">How long vCPUs waited for verdicts, all together.</param>
+/// <param name="Rules">By rule, in the order of the policy.</param>
+public sealed record GuardStatistics(long Events, long Unconcerned, TimeSpan StoodStill, IReadOnlyList<RuleStatistics> Rules);
+
+/// <summary>What arming came to.</summary>
+/// <param name="Pages">Pages with fewer rights than before.</param>
+/// <param name="WatchedBytes">Bytes that are watched.</param>
+/// <param name="WatchedPages">Pages they lie on.</param>
+/// <param name="Registers">Registers that are pinned, on one vCPU.</param>
+/// <param name="PlanTime">How long looking up what to guard took.</param>
+/// <param name="ArmTime">How long restricting it took.</param>
+/// <param name="HasExtensions">The VM knows watches and discarding.</param>
+/// <param name="Notes">What could not be done, and why.</param>
+public sealed record GuardArming(
+    int Pages, long WatchedBytes, int WatchedPages, int Registers, TimeSpan PlanTime, TimeSpan ArmTime, bool HasExtensions, IReadOnlyList<string> Notes);

@@ -1,0 +1,70 @@
+using Hyperscope.Guard;
+
+namespace Hyperscope.Attacks.Tests;
+
+/// <summary>The other half of <see cref="UnguardedTests"/>: the guest is guarded, and no attack has its effect.</summary>
+public sealed class GuardedTests(GuardedGuest guarded) : IClassFixture<GuardedGuest>
+{
+    /// <summary>Which kind of rule of the policy is behind each rule of the list.</summary>
+    private static readonly Dictionary<LabRule, string[]> Kinds = new()
+    {
+        [LabRule.KernelText] = ["kernel-text"],
+        [LabRule.ReadOnlyData] = ["syscall-table", "kernel-rodata"],
+        [LabRule.Idt] = ["idt"],
+        [LabRule.Gdt] = ["gdt"],
+        [LabRule.Credentials] = ["credentials"],
+        [LabRule.ModprobePath] = ["bytes"],
+        [LabRule.HiddenProcess] = ["hidden-process"],
+        [LabRule.HiddenModule] = ["hidden-module"],
+        [LabRule.ControlRegisters] = ["control-registers"],
+        [LabRule.EntryPoints] = ["entry-points"],
+        [LabRule.WriteXorExecute] = ["w-xor-x"],
+    };
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public static TheoryData<string> Prevented() => [.. AttackLab.All
+        .Where(static attack => attack.CaughtBy != LabRule.HiddenProcess)
+        .Select(static attack => attack.Name)];
+
+    [Theory]
+    [MemberData(nameof(Prevented))]
+    public async Task Attack_has_no_effect_and_leaves_evidence(string name)
+    {
+        LabAttack attack = AttackLab.Find(name);
+        await guarded.ArmedAsync(Cancel);
+        guarded.Forget();
+        string line = await guarded.Lab.StrikeAsync(attack);
+        Violation[] seen = guarded.Violations;
+        TestContext.Current.TestOutputHelper?.WriteLine(string.Join('\n', seen.Select(static violation => $"{violation.Rule}: {violation.What}: {violation.Outcome}")));
+        Assert.StartsWith(attack.BlockedLine, line, StringComparison.Ordinal);
+        Assert.Contains(seen, violation => Kinds[attack.CaughtBy].Contains(violation.Kind));
+    }
+
+    [Fact]
+    public async Task Hidden_process_is_found()
+    {
+        LabAttack attack = AttackLab.Find("hidden-process");
+        GuardSession guard = await guarded.ArmedAsync(Cancel);
+        Assert.Empty(await guard.CheckAsync(Cancel));
+        guarded.Forget();
+        string[] lines = await guarded.Lab.RunAsync(attack.LastingCommandLine);
+        Assert.Contains(lines, line => line.StartsWith(attack.SuccessLine, StringComparison.Ordinal));
+        Violation found = Assert.Single(await guard.CheckAsync(Cancel));
+        Assert.Equal("hidden-process", found.Rule);
+        string pid = lines.Single(line => line.StartsWith(attack.SuccessLine, StringComparison.Ordinal)).Split("pid ")[1].Split(' ')[0];
+        Assert.Contains($"process {pid} (attack)", found.What, StringComparison.Ordinal);
+        await guarded.Lab.RunAsync($"kill -9 {pid}");
+    }
+
+    [Fact]
+    public async Task Guest_has_nothing_to_complain_of_under_guard()
+    {
+        await guarded.ArmedAsync(Cancel);
+        guarded.Forget();
+        await guarded.Lab.RunAsync("ls -lR /proc/1 >/dev/null 2>&1; for i in 1 2 3 4 5; do sh -c 'echo $i | cat >/tmp/f'; done; rm /tmp/f");
+        Assert.Empty(guarded.Violations);
+        string[] complaints = await guarded.Lab.RunAsync("dmesg | grep -E 'WARNING:|BUG|Oops|Call Trace|general protection|segfault'");
+        Assert.Empty(complaints);
+    }
+}
