@@ -14,6 +14,9 @@ public sealed unsafe partial class SoftwareVcpu
     private readonly PageTrackAnswer _answer = new();
     private int _approvalCount;
 
+    // An access was let through and is carried out next. An interrupt in between would forget that, and the observer be asked twice.
+    private bool _isJustApproved;
+
     // How many of them bring data, or discard a write. Their bytes have a place for each approval.
     private int _answers;
     private byte[]? _answerData;
@@ -91,7 +94,11 @@ public sealed unsafe partial class SoftwareVcpu
         _approvalCount++;
     }
 
-    private void ForgetApprovals() => _approvalCount = _answers = 0;
+    private void ForgetApprovals()
+    {
+        _approvalCount = _answers = 0;
+        _isJustApproved = false;
+    }
 
     /// <summary>Between two elements of a repeated instruction: it was let execute, and goes on doing so.</summary>
     private void ForgetDataApprovals()

@@ -70,7 +70,7 @@ public sealed unsafe partial class SoftwareVcpu
         if (_delivery is not null && !TryDeliver())
             return false;
         _c->InterruptWaiting = 0;
-        if (IsSingleStepping || Interrupts is not { } controller)
+        if (IsSingleStepping || _isJustApproved || Interrupts is not { } controller)
             return true;
         if (!_isNmiBlocked && _c->InterruptShadow == 0 && controller.TryTakeNmi())
         {

@@ -193,6 +193,7 @@ public sealed unsafe partial class SoftwareVcpu
             Approve();
         if (!isInstruction)
             return;
+        _isJustApproved = true;
         GetRegisters(out KvmRegs after);
         if (!_hasToolRegisters && after == shown)
             return;

@@ -118,6 +118,7 @@ public sealed unsafe partial class SoftwareVcpu
     private void Execute(ulong limit)
     {
         _c->Stop = StopReason.None;
+        _isJustApproved = false;
         bool isNearLimit = limit <= BlockCache.MaxInstructions;
         _budgetAtEntry = _c->Budget = isNearLimit ? 0 : (long)Math.Min(limit - BlockCache.MaxInstructions, Slice);
         bool runAlone = _mustRunAlone || IsSingleStepping || _approvalCount != 0 || _c->InterruptShadow != 0
