@@ -4,7 +4,7 @@ using Hyperscope.Vm;
 namespace Hyperscope.GuestLinux.Tests;
 
 /// <summary>Events of a booted guest, against what was typed into its shell.</summary>
-public abstract class GuestEventTests(LiveGuest live, bool patchText)
+public abstract class GuestEventTests(EventGuest live, bool patchText)
 {
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
@@ -71,6 +71,35 @@ public abstract class GuestEventTests(LiveGuest live, bool patchText)
     }
 
     [Fact]
+    public async Task Modules_come_and_go()
+    {
+        Assert.SkipUnless(EventGuest.HasModule, "needs the attack lab; run: eng/build-attacks");
+        GuestWatch watch = await live.Linux.WatchAsync(
+            Patched(new GuestEventOptions { Kinds = GuestEventKinds.ModuleLoaded | GuestEventKinds.ModuleUnloaded }), Cancel);
+        await using (watch)
+        {
+            await live.LoadModuleAsync();
+            LinuxModule module = Assert.Single(await live.Linux.ModulesAsync(Cancel), static module => module.Name == "attack");
+            await live.RunAsync("rmmod attack");
+            await watch.DisposeAsync();
+            List<GuestEvent> events = await AllAsync(watch);
+            Assert.Equal(["insmod: attack loaded", "rmmod: attack unloaded"], events.Select(static seen => $"{seen.Origin.By.Comm}: {seen.Summary}"));
+            Assert.Equal(module.Address, Assert.IsType<ModuleLoaded>(events[0]).Module);
+        }
+    }
+
+    [Fact]
+    public async Task Nothing_is_lost_on_two_vCPUs_at_once()
+    {
+        // Each turn opens the file once; both loops run at the same time.
+        const string Loop = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); read x </events-busy; done";
+        await live.RunAsync("echo 1 >/events-busy");
+        List<GuestEvent> events = await SeenAsync(
+            new GuestEventOptions { Kinds = GuestEventKinds.FileOpened, OpenPrefixes = ["/events-busy"] }, $"( {Loop} ) & ( {Loop} ) & wait");
+        Assert.Equal(80, events.Count);
+    }
+
+    [Fact]
     public async Task Only_what_a_process_does_passes_its_filter()
     {
         string shell = (await live.RunAsync("echo $$"))[0];
@@ -129,11 +158,17 @@ public abstract class GuestEventTests(LiveGuest live, bool patchText)
         GuestWatch watch = await live.Linux.WatchAsync(Patched(options), Cancel);
         await using (watch)
             await live.RunAsync(command);
+        List<GuestEvent> events = await AllAsync(watch);
+        Assert.True(watch.Undecoded == 0, watch.LastFailure);
+        Assert.Equal((0L, 0L, (long)events.Count), (watch.Dropped, watch.Gaps, watch.Delivered));
+        return events;
+    }
+
+    private static async Task<List<GuestEvent>> AllAsync(GuestWatch watch)
+    {
         var events = new List<GuestEvent>();
         await foreach (GuestEvent seen in watch.WithCancellation(Cancel))
             events.Add(seen);
-        Assert.True(watch.Undecoded == 0, watch.LastFailure);
-        Assert.Equal((0L, 0L, (long)events.Count), (watch.Dropped, watch.Gaps, watch.Delivered));
         return events;
     }
 
@@ -159,11 +194,13 @@ public abstract class GuestEventTests(LiveGuest live, bool patchText)
 }
 
 /// <summary>By watched instructions.</summary>
-public sealed class WatchedEventTests(FixedGuest live) : GuestEventTests(live, patchText: false), IClassFixture<FixedGuest>
+[Collection(EventGuestTests.Name)]
+public sealed class WatchedEventTests(EventGuest live) : GuestEventTests(live, patchText: false)
 {
 }
 
-/// <summary>By INT3, with randomisation and isolated page tables.</summary>
-public sealed class PatchedEventTests(RandomizedGuest live) : GuestEventTests(live, patchText: true), IClassFixture<RandomizedGuest>
+/// <summary>By INT3.</summary>
+[Collection(EventGuestTests.Name)]
+public sealed class PatchedEventTests(EventGuest live) : GuestEventTests(live, patchText: true)
 {
 }
