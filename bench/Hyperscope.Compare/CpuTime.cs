@@ -8,13 +8,18 @@ namespace Hyperscope.Compare;
 internal static partial class CpuTime
 {
     /// <summary>Runs a process to its end and returns its user and system time in seconds.</summary>
-    public static double OfProcess(ProcessStartInfo start, out string output, out int exitCode)
+    public static double OfProcess(ProcessStartInfo start, out string output, out int exitCode) => OfProcess(start, null, out output, out exitCode);
+
+    /// <summary>The same; <paramref name="watch"/> reads what else the process writes, on a thread of its own.</summary>
+    public static double OfProcess(ProcessStartInfo start, Action<Process>? watch, out string output, out int exitCode)
     {
         start.RedirectStandardOutput = true;
         double before = OfChildren();
         using Process process = Process.Start(start)!;
+        using Task watching = Task.Run(() => watch?.Invoke(process));
         output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
+        watching.Wait();
         exitCode = process.ExitCode;
         return OfChildren() - before;
     }

@@ -19,7 +19,9 @@ switch (name)
         return Untouched.Run(scale);
     case "interpreter":
         return await InterpreterSpeed.RunAsync(scale);
+    case "boot":
+        return BootSpeed.Run(scale);
     default:
-        Console.Error.WriteLine("usage: Hyperscope.Compare pf-roundtrip|set-page-access|access-map|untouched|interpreter [--quick]");
+        Console.Error.WriteLine("usage: Hyperscope.Compare pf-roundtrip|set-page-access|access-map|untouched|interpreter|boot [--quick]");
         return name == "help" ? 0 : 2;
 }

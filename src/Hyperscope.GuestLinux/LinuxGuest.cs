@@ -91,12 +91,25 @@ public sealed partial class LinuxGuest
         IPhysicalMemory memory, IReadOnlyList<VcpuStart> vcpus, LinuxGuestOptions? options, CancellationToken cancellation)
     {
         options ??= new LinuxGuestOptions();
-        FoundKernel found = await new KernelFinder(memory).FindAsync(vcpus, cancellation).ConfigureAwait(false);
-        var reader = new GuestReader(new PageCache(memory), found.Space);
+        var finder = new KernelFinder(memory);
+        ProfileFolder? profiles = options.ProfileDirectory is { } folder ? new ProfileFolder(folder) : null;
+        (AddressSpace space, List<MappedRange> ranges) = await finder.FindImageAsync(vcpus, cancellation).ConfigureAwait(false);
+        var reader = new GuestReader(new PageCache(memory), space);
+        if (profiles is not null && await profiles.FindAsync(reader, vcpus, cancellation).ConfigureAwait(false) is { } profile)
+        {
+            var known = new FoundKernel(space, ranges, new KernelSymbols(profile.Tables), default, []);
+            KernelLayout place = await LayoutReader.ReadAsync(known, reader, cancellation).ConfigureAwait(false);
+            var same = new LinuxGuest(memory, options, known.Symbols, place, profile.Btf, BtfFinder.NoTypes) { IsFromProfile = true };
+            await same.ReadIdentityAsync(cancellation).ConfigureAwait(false);
+            return same;
+        }
+
+        FoundKernel found = await finder.FindSymbolsAsync(space, ranges, cancellation).ConfigureAwait(false);
         KernelLayout layout = await LayoutReader.ReadAsync(found, reader, cancellation).ConfigureAwait(false);
         (Btf? btf, string noBtf) = await BtfFinder.FindAsync(found, reader, cancellation).ConfigureAwait(false);
         var guest = new LinuxGuest(memory, options, found.Symbols, layout, btf, noBtf);
         await guest.ReadIdentityAsync(cancellation).ConfigureAwait(false);
+        profiles?.Save(guest, btf, vcpus);
         return guest;
     }
 

@@ -21,6 +21,11 @@ internal static class DebianFiles
     /// <summary>memtest86+ for the Linux boot protocol.</summary>
     public static string Memtest => Find("boot", "memtest86+x64.bin", "memtest86+");
 
+    /// <summary>A module of that kernel that needs no other and no device; null where only the kernel itself was unpacked.</summary>
+    public static string? Module => Roots
+        .Select(root => Path.Combine(root, "lib", "modules", Path.GetFileName(Kernel)["vmlinuz-".Length..], "kernel", "drivers", "net", "dummy.ko"))
+        .FirstOrDefault(File.Exists);
+
     private static string Find(string folder, string pattern, string package)
     {
         foreach (string root in Roots)

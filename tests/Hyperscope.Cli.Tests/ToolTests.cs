@@ -70,6 +70,18 @@ public sealed class ToolTests : IDisposable
     }
 
     [Fact]
+    public async Task A_guest_that_is_no_linux_is_named()
+    {
+        (CliResult result, _) = await RunAsync($"linux ps {Kvmi}", static vm =>
+        {
+            vm.Refuse(vm.Expect(MessageId.VcpuGetRegisters), KvmError.TryAgain);
+            vm.Refuse(vm.Expect(MessageId.VcpuGetRegisters), KvmError.TryAgain);
+        });
+        Assert.Equal(
+            (1, "hyperscope: none of 0 vCPUs runs in long mode: no 64-bit Linux has been started yet\n"), (result.ExitCode, result.Error));
+    }
+
+    [Fact]
     public async Task Bytes_are_written()
     {
         (CliResult result, _) = await RunAsync($"mem write 0x1000 90c3 {Kvmi}", static vm =>

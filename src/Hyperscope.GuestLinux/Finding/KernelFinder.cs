@@ -9,11 +9,10 @@ internal sealed class KernelFinder(IPhysicalMemory memory)
     private const ulong SmallestKernel = 2 << 20;
     private const int MaxRanges = 8192, MaxPart = 96 << 20;
 
-    /// <summary>Finds page tables, image and symbols.</summary>
-    /// <exception cref="LinuxGuestException">There is no kernel to be found; the text says how far it got.</exception>
-    public async Task<FoundKernel> FindAsync(IReadOnlyList<VcpuStart> vcpus, CancellationToken cancellation)
+    /// <summary>Finds the symbols in an image.</summary>
+    /// <exception cref="LinuxGuestException">There are none.</exception>
+    public async Task<FoundKernel> FindSymbolsAsync(AddressSpace space, List<MappedRange> ranges, CancellationToken cancellation)
     {
-        (AddressSpace space, List<MappedRange> ranges) = await FindImageAsync(vcpus, cancellation).ConfigureAwait(false);
         var reader = new GuestReader(new PageCache(memory), space);
 
         // Read-only data holds the symbols. Before the kernel protects itself all of its image has the same rights.
@@ -33,6 +32,7 @@ internal sealed class KernelFinder(IPhysicalMemory memory)
     }
 
     /// <summary>Finds the page tables that map the kernel, and what they map.</summary>
+    /// <exception cref="LinuxGuestException">There is no kernel to be found; the text says how far it got.</exception>
     public async Task<(AddressSpace Space, List<MappedRange> Ranges)> FindImageAsync(
         IReadOnlyList<VcpuStart> vcpus, CancellationToken cancellation)
     {

@@ -24,8 +24,11 @@ internal sealed class AddressSpace(PageCache cache, Gpa root, bool fiveLevel, Fu
 {
     private const ulong Present = 1, Writable = 2, User = 4, Large = 0x80, NoExecute = 1UL << 63;
     private const ulong FrameMask = 0x000f_ffff_ffff_f000;
+    private const int MaxTables = 1 << 16; // a table that leads to itself would otherwise be walked for hours
 
     private readonly Dictionary<ulong, ulong> _translations = []; // page of gva -> page of gpa
+
+    private int _tablesLeft;
 
     /// <summary>The top table.</summary>
     public Gpa Root => root;
@@ -47,9 +50,11 @@ internal sealed class AddressSpace(PageCache cache, Gpa root, bool fiveLevel, Fu
     /// <param name="end">One past the last address.</param>
     /// <param name="limit">Ranges at most.</param>
     /// <param name="cancellation">Ends the walk.</param>
+    /// <exception cref="LinuxGuestException">There are more tables than a guest can have use for.</exception>
     public async ValueTask<List<MappedRange>> MappingsAsync(Gva start, Gva end, int limit, CancellationToken cancellation)
     {
         var ranges = new List<MappedRange>();
+        _tablesLeft = MaxTables;
         await CollectAsync(root, fiveLevel ? 5 : 4, Top(start), start.Value, end.Value - 1, Writable | User, ranges, limit, cancellation)
             .ConfigureAwait(false);
         return ranges;
@@ -88,6 +93,8 @@ internal sealed class AddressSpace(PageCache cache, Gpa root, bool fiveLevel, Fu
     private async ValueTask CollectAsync(Gpa table, int level, ulong origin, ulong first, ulong last, ulong rights,
         List<MappedRange> ranges, int limit, CancellationToken cancellation)
     {
+        if (_tablesLeft-- <= 0)
+            throw new LinuxGuestException($"page tables: from 0x{first:x} to 0x{last:x} there are more than {MaxTables} tables");
         byte[]? page = await cache.GetAsync(table.Value >> Gfn.PageShift, cancellation).ConfigureAwait(false);
         if (page is null)
             return;

@@ -97,8 +97,8 @@ internal sealed class KallsymsTables
         return true;
     }
 
-    /// <summary>Writes what a profile keeps.</summary>
-    internal void Save(BinaryWriter writer, ulong textBase)
+    /// <summary>Writes what a profile keeps; addresses count from the start of the kernel's text.</summary>
+    public void Save(BinaryWriter writer, ulong text)
     {
         writer.Write(_names.Length);
         writer.Write(_names);
@@ -106,9 +106,37 @@ internal sealed class KallsymsTables
         writer.Write(_tokens);
         foreach (ushort offset in _tokenIndex)
             writer.Write(offset);
-        writer.Write(Positions.Length);
-        for (int i = 0; i < Positions.Length; i++)
-            writer.Write(i < FirstRelative ? Addresses[i] : unchecked(Addresses[i] - textBase));
+        writer.Write(Addresses.Length);
         writer.Write(FirstRelative);
+        for (int i = 0; i < Addresses.Length; i++)
+            writer.Write(i < FirstRelative ? Addresses[i] : unchecked(Addresses[i] - text));
+    }
+
+    /// <summary>Reads it back.</summary>
+    /// <returns>The tables, or null if they are damaged.</returns>
+    public static KallsymsTables? Load(BinaryReader reader, ulong text)
+    {
+        byte[] names = reader.ReadBytes(Math.Clamp(reader.ReadInt32(), 0, 64 << 20));
+        byte[] tokens = reader.ReadBytes(Math.Clamp(reader.ReadInt32(), 0, 1 << 20));
+        var tokenIndex = new ushort[256];
+        for (int i = 0; i < tokenIndex.Length; i++)
+            tokenIndex[i] = reader.ReadUInt16();
+        int count = reader.ReadInt32(), first = reader.ReadInt32();
+        if (count < 0 || count > names.Length || first < 0 || first > count || tokenIndex.Any(offset => offset >= tokens.Length))
+            return null;
+        var addresses = new ulong[count];
+        var positions = new int[count];
+        int at = 0;
+        for (int i = 0; i < count; i++)
+        {
+            ulong value = reader.ReadUInt64();
+            addresses[i] = i < first ? value : unchecked(value + text);
+            positions[i] = at;
+            if (!TryReadLength(names, ref at, out int length) || length > names.Length - at)
+                return null;
+            at += length;
+        }
+
+        return Create(names, tokens, tokenIndex, positions, addresses, text, $"{count} symbols from a profile");
     }
 }

@@ -17,7 +17,11 @@ public sealed record SyscallEntry(int Number, string Name, Gva Target, string Sy
 /// <param name="Dpl">The least privilege that may use it by <c>int</c>.</param>
 /// <param name="Ist">Which stack, 0 for none of its own.</param>
 /// <param name="IsInKernelText">It leads into the kernel's own text.</param>
-public sealed record IdtEntry(int Vector, Gva Target, string Symbol, ushort Selector, int Type, int Dpl, int Ist, bool IsInKernelText);
+public sealed record IdtEntry(int Vector, Gva Target, string Symbol, ushort Selector, int Type, int Dpl, int Ist, bool IsInKernelText)
+{
+    /// <summary>It is left from the early boot, for a vector that is not used; its handler has been freed since.</summary>
+    public bool IsEarly => Symbol.StartsWith("early_idt_handler_array", StringComparison.Ordinal);
+}
 
 /// <summary>A loaded BPF program.</summary>
 /// <param name="Id">Its number.</param>

@@ -18,6 +18,9 @@ public abstract class LiveGuest : IAsyncLifetime
     /// <summary>The tool's end.</summary>
     public IntrospectedVm Vm => _vm!;
 
+    /// <summary>Whether there is a module to load.</summary>
+    public virtual bool HasModule => false;
+
     /// <summary>The guest as the tool sees it.</summary>
     public LinuxGuest Linux => _guest!;
 
@@ -70,6 +73,7 @@ public abstract class LiveGuest : IAsyncLifetime
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }
 
+    /// <summary>Makes the machine.</summary>
     private protected abstract DebianGuest Create();
 }
 
@@ -80,7 +84,19 @@ public sealed class FixedGuest : LiveGuest
 }
 
 /// <summary>The kernel unpacks and moves itself, and isolates its page tables from those of user mode.</summary>
+/// <remarks>HYPERSCOPE_OTHER_KERNEL names another kernel than Debian's stable one, HYPERSCOPE_OTHER_MODULE a module for it.</remarks>
 public sealed class RandomizedGuest : LiveGuest
 {
-    private protected override DebianGuest Create() => DebianGuest.Create(vcpus: 1, entry: LinuxEntry.Protected, parameters: "pti=on");
+    private static readonly string? Kernel = Environment.GetEnvironmentVariable("HYPERSCOPE_OTHER_KERNEL");
+    private static readonly string? Module = Kernel is null ? DebianFiles.Module : Environment.GetEnvironmentVariable("HYPERSCOPE_OTHER_MODULE");
+
+    public override bool HasModule => Module is not null;
+
+    private protected override DebianGuest Create() => DebianGuest.Create(
+        vcpus: 1, entry: LinuxEntry.Protected, parameters: "pti=on", kernelPath: Kernel,
+        files:
+        [
+            new InitramfsFile("/loadbpf", BpfLoader.Build(), true),
+            .. Module is null ? Array.Empty<InitramfsFile>() : [new InitramfsFile("/dummy.ko", File.ReadAllBytes(Module), false)],
+        ]);
 }

@@ -18,6 +18,6 @@ internal sealed class LinuxIdtCommand() : LinuxCommand(
         static gate =>
         [
             $"{gate.Vector}", Hex(gate.Target), $"0x{gate.Selector:x}", gate.Type switch { 14 => "int", 15 => "trap", _ => $"{gate.Type}" }, $"{gate.Dpl}",
-            $"{gate.Ist}", gate.IsInKernelText ? "-" : "ODD", gate.Symbol,
+            $"{gate.Ist}", gate.IsInKernelText ? "-" : gate.IsEarly ? "early" : "ODD", gate.Symbol,
         ]);
 }
