@@ -13,6 +13,10 @@ public sealed partial class LinuxGuest
         GuestReader reader = OpenMemory();
         bool isUser = (codeSelector & 3) == 3;
         OrcFormat format = HasBtf && Btf.TryStructOf("orc_entry", out _) ? OrcFormat.Of(Btf) : FormatByRelease();
+        // The boot CPU's stack starts in code that is long gone; its unwind entries are still there.
+        KernelRange boot = Symbols.TryAddressOf("_sinittext", out Gva bootStart) && Symbols.TryAddressOf("_einittext", out Gva bootEnd)
+            ? new KernelRange(bootStart, bootEnd)
+            : default;
         OrcTable? kernel = OrcTable.OfKernel(this, reader, format);
         List<(LinuxModule Module, OrcTable? Table)> modules = isUser || !HasBtf ? [] : await ModuleTablesAsync().ConfigureAwait(false);
         var unwinder = new StackUnwinder(reader, FindAsync, DescribeCode, IsCode);
@@ -39,7 +43,7 @@ public sealed partial class LinuxGuest
 
         async ValueTask<OrcEntry?> FindAsync(Gva ip)
         {
-            OrcTable? table = Layout.Text.Contains(ip) ? kernel : ModuleOf(ip)?.Table;
+            OrcTable? table = IsKernelCode(ip) ? kernel : ModuleOf(ip)?.Table;
             return table is null ? null : await table.FindAsync(ip, cancellation).ConfigureAwait(false);
         }
 
@@ -57,7 +61,9 @@ public sealed partial class LinuxGuest
         string DescribeCode(Gva ip) => Layout.Image.Contains(ip) ? Symbols.Describe(ip)
             : ModuleOf(ip)?.Module is { } module ? $"[{module.Name}]+0x{ip.Value - module.Base.Value:x}" : $"{ip}";
 
-        bool IsCode(Gva ip) => Layout.Text.Contains(ip) || ModuleOf(ip) is not null;
+        bool IsKernelCode(Gva ip) => Layout.Text.Contains(ip) || boot.Contains(ip);
+
+        bool IsCode(Gva ip) => IsKernelCode(ip) || ModuleOf(ip) is not null;
     }
 
     /// <summary>The call stack of a vCPU by its registers.</summary>

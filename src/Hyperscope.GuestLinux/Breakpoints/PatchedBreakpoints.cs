@@ -14,9 +14,10 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
     private readonly List<IDisposable> _registrations = [];
     private readonly HashSet<ushort> _paused = [];
     private TaskCompletionSource _thaw = NewSource();
-    private TaskCompletionSource _paused1 = NewSource();
+    private TaskCompletionSource _allPaused = NewSource();
     private Step? _step;
     private volatile bool _isEnding;
+    private bool _isArmed;
     private long _gaps;
 
     public string Mechanism => "patched instructions";
@@ -37,9 +38,12 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
         _registrations.Add(_vm.OnAsync<PageFaultEvent>(HandleAsync));
         _registrations.Add(_vm.OnAsync<SinglestepEvent>(HandleAsync));
         _registrations.Add(_vm.OnAsync<PauseVcpuEvent>(HandleAsync));
+        if (await _vm.CheckEventAsync(EventId.Access, cancellation).ConfigureAwait(false) == KvmError.None)
+            await _vm.DisableAsync(EventId.Access, cancellation).ConfigureAwait(false); // or it would come instead of PF
         foreach (EventId kind in new[] { EventId.Breakpoint, EventId.PageFault, EventId.Singlestep })
             await _vm.EnableAsync(kind, cancellation).ConfigureAwait(false);
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
+        _isArmed = true;
         try
         {
             await FreezeAsync(null).ConfigureAwait(false);
@@ -59,29 +63,10 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
 
     public async ValueTask DisposeAsync()
     {
-        if (_registrations.Count == 0)
-            return;
         try
         {
-            await _gate.WaitAsync().ConfigureAwait(false);
-            try
-            {
-                await FreezeAsync(null).ConfigureAwait(false);
-                await RestoreAsync().ConfigureAwait(false);
-                _isEnding = true;
-                await _vm.SetPageAccessAsync(Pages(PageAccess.All)).ConfigureAwait(false);
-
-                // A vCPU says that it is paused when its last event has been answered: from then on none is at a patch any more.
-                await (await Task.WhenAny(_paused1.Task, _vm.Completion).ConfigureAwait(false)).ConfigureAwait(false);
-            }
-            finally
-            {
-                Thaw();
-                _gate.Release();
-            }
-
-            foreach (EventId kind in new[] { EventId.Breakpoint, EventId.PageFault, EventId.Singlestep })
-                await _vm.DisableAsync(kind).ConfigureAwait(false);
+            if (_isArmed)
+                await DisarmAsync().ConfigureAwait(false);
         }
         catch (Exception over) when (over is KvmiException or IOException or TimeoutException)
         {
@@ -89,6 +74,38 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
         }
 
         _registrations.ForEach(static registration => registration.Dispose());
+        _registrations.Clear();
+    }
+
+    private async Task DisarmAsync()
+    {
+        try
+        {
+            bool isFrozen;
+            await _gate.WaitAsync().ConfigureAwait(false);
+            try
+            {
+                isFrozen = await FreezeAsync(null).ConfigureAwait(false);
+                await RestoreAsync().ConfigureAwait(false);
+                _isEnding = true;
+                await _vm.SetPageAccessAsync(Pages(PageAccess.All)).ConfigureAwait(false);
+            }
+            finally
+            {
+                _gate.Release(); // to those who wait in an event: they go on without a step now
+            }
+
+            // A vCPU says that it is paused when its last event has been answered: from then on none is at a patch any more.
+            if (isFrozen)
+                await (await Task.WhenAny(_allPaused.Task, _vm.Completion).ConfigureAwait(false)).ConfigureAwait(false);
+        }
+        finally
+        {
+            Thaw();
+        }
+
+        foreach (EventId kind in new[] { EventId.Breakpoint, EventId.PageFault, EventId.Singlestep })
+            await _vm.DisableAsync(kind).ConfigureAwait(false);
     }
 
     private static TaskCompletionSource NewSource() => new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -176,7 +193,7 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
         {
             _paused.Add(paused.Vcpu.Index.Value);
             if (_paused.Count == _vm.Vcpus.Count)
-                _paused1.TrySetResult();
+                _allPaused.TrySetResult();
         }
 
         await Task.WhenAny(_thaw.Task, _vm.Completion).ConfigureAwait(false);
@@ -213,7 +230,7 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
 
     private async Task RestoreAsync()
     {
-        foreach (Patch patch in _patches.Values)
+        foreach (Patch patch in _patches.Values.Where(static patch => patch.Original.Length != 0))
             await _vm.WritePhysicalAsync(patch.Gpa, patch.Original.AsMemory(0, 1)).ConfigureAwait(false);
     }
 
@@ -230,7 +247,7 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
         lock (_paused)
         {
             _paused.Clear();
-            _paused1 = NewSource();
+            _allPaused = NewSource();
             _thaw = NewSource();
         }
 

@@ -13,7 +13,7 @@ public sealed class StackTests(EventGuest live)
     [Fact]
     public async Task An_open_is_followed_from_the_file_system_to_user_mode()
     {
-        CallStack stack = await StackAtAsync("vfs_open", "cat /proc/version");
+        CallStack stack = await StackAtAsync("vfs_open", "read x </proc/version");
         Assert.True(stack.IsComplete, Text(stack));
         Assert.Equal("user mode", stack.End);
         Assert.All(stack.Frames.Skip(1), frame => Assert.True(frame.Source == FrameSource.Unwound, Text(stack)));
@@ -80,12 +80,19 @@ public sealed class StackTests(EventGuest live)
         });
         await live.Vm.EnableAsync(EventId.Access, Cancel);
         await live.Vm.SetWatchAsync(gpa, 1, PageAccess.Execute, Cancel);
-        if (command is null)
-            await live.LoadModuleAsync();
-        else
-            await live.RunAsync(command);
-        await live.Vm.SetWatchAsync(gpa, 1, PageAccess.None, Cancel);
-        await live.Vm.DisableAsync(EventId.Access, Cancel);
+        try
+        {
+            if (command is null)
+                await live.LoadModuleAsync();
+            else
+                await live.RunAsync(command);
+        }
+        finally
+        {
+            await live.Vm.SetWatchAsync(gpa, 1, PageAccess.None, Cancel);
+            await live.Vm.DisableAsync(EventId.Access, Cancel);
+        }
+
         return Assert.IsType<CallStack>(stack);
     }
 }
