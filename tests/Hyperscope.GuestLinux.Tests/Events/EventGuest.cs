@@ -9,8 +9,8 @@ public sealed class EventGuest : LiveGuest
 {
     private static readonly string LabFolder = Path.GetFullPath(Path.Combine(SourceFolder(), "../../..", AttackLab.HostFolder));
 
-    /// <summary>The module can be loaded.</summary>
-    public static bool HasModule => File.Exists(Path.Combine(LabFolder, "attack.ko"));
+    /// <summary>The lab was built.</summary>
+    public static bool HasLab => File.Exists(Path.Combine(LabFolder, "attack.ko"));
 
     /// <summary>Loads the module without its patching anything.</summary>
     public async Task LoadModuleAsync()
@@ -25,7 +25,7 @@ public sealed class EventGuest : LiveGuest
 
     private protected override DebianGuest Create() => DebianGuest.Create(
         vcpus: DebianGuest.IsFull ? 2 : 1, entry: LinuxEntry.Protected, parameters: "pti=on",
-        files: HasModule ? InitramfsFile.From(LabFolder, AttackLab.GuestFolder) : null);
+        files: HasLab ? InitramfsFile.From(LabFolder, AttackLab.GuestFolder) : null);
 }
 
 /// <summary>The tests that share one guest.</summary>

@@ -73,7 +73,7 @@ public abstract class GuestEventTests(EventGuest live, bool patchText)
     [Fact]
     public async Task Modules_come_and_go()
     {
-        Assert.SkipUnless(EventGuest.HasModule, "needs the attack lab; run: eng/build-attacks");
+        Assert.SkipUnless(EventGuest.HasLab, "needs the attack lab; run: eng/build-attacks");
         GuestWatch watch = await live.Linux.WatchAsync(
             Patched(new GuestEventOptions { Kinds = GuestEventKinds.ModuleLoaded | GuestEventKinds.ModuleUnloaded }), Cancel);
         await using (watch)

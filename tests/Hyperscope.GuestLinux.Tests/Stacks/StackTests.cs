@@ -26,7 +26,7 @@ public sealed class StackTests(EventGuest live)
     [Fact]
     public async Task A_stack_through_a_module_is_followed()
     {
-        Assert.SkipUnless(EventGuest.HasModule, "needs the attack lab; run: eng/build-attacks");
+        Assert.SkipUnless(EventGuest.HasLab, "needs the attack lab; run: eng/build-attacks");
         CallStack stack = await StackAtAsync("proc_create", null);
         await live.RunAsync("rmmod attack");
         Assert.True(stack.IsComplete, Text(stack));

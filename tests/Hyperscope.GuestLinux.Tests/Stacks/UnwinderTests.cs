@@ -11,6 +11,8 @@ public sealed class UnwinderTests
     private readonly FlatMemory _memory = new(0x40000);
     private readonly Dictionary<ulong, OrcEntry> _entries = [];
 
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
     public UnwinderTests()
     {
         // 256 KiB at their own addresses.
@@ -60,9 +62,9 @@ public sealed class UnwinderTests
         }
 
         var table = new OrcTable(Reader(), OrcFormat.Old, new Gva(0x20000), new Gva(0x21000), starts.Length);
-        Assert.Null(await table.FindAsync(new Gva(Code - 1), default));
+        Assert.Null(await table.FindAsync(new Gva(Code - 1), Cancel));
         foreach ((ulong offset, int expected) in new[] { (0UL, 0), (0xfUL, 0), (0x10UL, 1), (0x3fUL, 1), (0x40UL, 2), (0xffUL, 2), (0x5000UL, 3) })
-            Assert.Equal(expected * 8, (await table.FindAsync(new Gva(Code + offset), default))!.Value.SpOffset);
+            Assert.Equal(expected * 8, (await table.FindAsync(new Gva(Code + offset), Cancel))!.Value.SpOffset);
     }
 
     [Fact]
@@ -147,6 +149,6 @@ public sealed class UnwinderTests
         var unwinder = new StackUnwinder(
             Reader(), ip => new(_entries.TryGetValue(ip.Value, out OrcEntry entry) ? entry : null), static ip => $"{ip}",
             static ip => ip.Value is >= Code and < Code + 0x1000);
-        return await unwinder.UnwindAsync(new KvmRegs { Rip = rip, Rsp = Stack, Rbp = 0x999 }, isUser: false, default);
+        return await unwinder.UnwindAsync(new KvmRegs { Rip = rip, Rsp = Stack, Rbp = 0x999 }, isUser: false, Cancel);
     }
 }
