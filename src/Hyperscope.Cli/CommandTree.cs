@@ -17,6 +17,7 @@ internal static class CommandTree
             Noun("vm", "Run VMs and look at them.", new VmRunCommand(), new VmInfoCommand(), new VmCtlCommand()),
             Noun("events", "Events of a VM.", new EventsWatchCommand()),
             Noun("page-access", "Rights of guest pages.", new PageAccessSetCommand(), new PageAccessListCommand()),
+            Noun("watch", "Bytes of guest memory that are watched.", new WatchSetCommand(), new WatchInfoCommand()),
             Noun("mem", "Guest memory.", new MemReadCommand(), new MemWriteCommand(), new MemDumpCommand()),
             Noun("vcpu", "Virtual processors.", new VcpuRegsCommand(), new VcpuPauseCommand(), new VcpuStepCommand()),
             Noun("linux", "A Linux guest, read from outside.", new LinuxInfoCommand(), new LinuxPsCommand(), new LinuxMapsCommand(),

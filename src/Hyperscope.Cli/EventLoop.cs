@@ -6,16 +6,26 @@ namespace Hyperscope.Cli;
 internal static class EventLoop
 {
     public static async Task<int> RunAsync(
-        CliConsole console, IAsyncEnumerable<VmEvent> events, bool json, EventAction answer, int? limit, CancellationToken cancellation)
+        CliConsole console, IAsyncEnumerable<VmEvent> events, bool json, EventAction answer, int? limit, CancellationToken cancellation,
+        bool discardsWrites = false)
     {
         int seen = 0;
         await foreach (VmEvent e in events.WithCancellation(cancellation).ConfigureAwait(false))
         {
             bool accepts = !EventCatalog.TryGet(e.Id, out EventInfo info) || info.Accepts.Allows(answer);
             EventAction action = accepts ? answer : EventAction.Continue;
+            bool isDiscarded = e.Is(out VmEvent<AccessEvent> access) && discardsWrites && access.Access == PageAccess.Write;
             EventRecord record = EventText.Describe(e, action);
-            if (e.IsPending)
+            if (isDiscarded)
+            {
+                record = record with { Answer = "discard" };
+                access.Discard();
+            }
+            else if (e.IsPending)
+            {
                 e.Answer(action);
+            }
+
             if (json)
                 console.WriteJson(record, CliJson.Default.EventRecord);
             else

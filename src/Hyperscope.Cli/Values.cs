@@ -18,6 +18,9 @@ internal static class Values
         ("msr", EventId.Msr),
         ("pf", EventId.PageFault),
         ("step", EventId.Singlestep),
+        ("cpuid", EventId.Cpuid),
+        ("create-vcpu", EventId.CreateVcpu),
+        ("access", EventId.Access),
     ];
 
     public static string AllEventNames => string.Join(", ", EventNames.Select(static row => row.Name));
@@ -54,7 +57,7 @@ internal static class Values
 
     public static bool TryParseCommand(string text, out MessageId id)
     {
-        foreach (CommandInfo info in CommandCatalog.All)
+        foreach (CommandInfo info in (ReadOnlySpan<CommandInfo>)[.. CommandCatalog.All, .. CommandCatalog.Extensions])
         {
             if (NameOf(info.Id) == text)
             {
@@ -139,6 +142,10 @@ internal static class Values
     /// <summary>Pages with rights: <c>0x1000=r-x</c>, <c>0x1000+16=r--</c> for 16 pages.</summary>
     public static PageRange[] Pages(ArgumentResult result) =>
         List<PageRange>(result, PageRange.TryParse, "pages such as 0x1000=r-x or 0x1000+16=r-- (16 pages)");
+
+    /// <summary>Bytes with kinds of access: <c>0x20100+8=w</c>.</summary>
+    public static WatchRange[] Watches(ArgumentResult result) =>
+        List<WatchRange>(result, WatchRange.TryParse, "bytes such as 0x20100+8=w or 0x1000=x");
 
     public static byte[] HexBytes(ArgumentResult result) => Single(
         result,

@@ -212,7 +212,7 @@ public sealed partial class IntrospectedVm
 
     private async ValueTask SwitchAsync(EventId eventId, bool enable, CancellationToken cancellation)
     {
-        if (eventId == EventId.Unhook)
+        if (eventId is EventId.Unhook or EventId.CreateVcpu)
         {
             await ControlEventAsync(eventId, enable, cancellation).ConfigureAwait(false);
             return;

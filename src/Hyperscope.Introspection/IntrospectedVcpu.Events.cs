@@ -158,6 +158,12 @@ internal sealed partial class IntrospectedVcpu
         return outcome;
     }
 
+    /// <summary>A pause was asked for, and the tool told that the vCPU stands still.</summary>
+    public bool IsPauseDue => session.Dialect.PausesComeFirst && Volatile.Read(ref _pauseRequests) != 0 && !session.IsClosed;
+
+    /// <summary>Reports the pauses in the middle of an instruction.</summary>
+    public void OnPauseDue() => SendRequestedPauses();
+
     /// <summary>The tool was told that this vCPU stands still: nothing may come in between.</summary>
     private void SendRequestedPauses()
     {

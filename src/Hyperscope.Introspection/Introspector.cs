@@ -109,6 +109,10 @@ public sealed class Introspector : IVcpuEvents, IPageTrackSubscriber, IDisposabl
             CleanedUp?.Invoke();
     }
 
+    bool IVcpuEvents.IsPauseDue(IVcpu vcpu) => Find(vcpu)?.IsPauseDue ?? false;
+
+    void IVcpuEvents.OnPauseDue(IVcpu vcpu) => Find(vcpu)?.OnPauseDue();
+
     InstructionVerdict IVcpuEvents.OnBreakpoint(IVcpu vcpu, Gpa? gpa, byte instructionLength) =>
         Find(vcpu)?.OnBreakpoint(gpa, instructionLength) ?? InstructionVerdict.Proceed;
 

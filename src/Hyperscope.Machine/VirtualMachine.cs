@@ -29,6 +29,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.VcpuCount, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.VcpuCount, VirtualMachineOptions.MaxVcpus);
         Options = options;
+        Memory = new GuestMemory(options.MemoryFile);
         MemoryMap = new GuestMemoryMap(options.MemoryBytes);
         MemoryMap.AddSlots(Memory);
         IGuestClock clock = options.Clock ?? (_ownClock = new HostGuestClock());
@@ -76,7 +77,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     public DateTimeOffset StartTime { get; private set; } = DateTimeOffset.UtcNow;
 
     /// <inheritdoc/>
-    public GuestMemory Memory { get; } = new();
+    public GuestMemory Memory { get; }
 
     /// <inheritdoc/>
     public AccessMap AccessMap => Views.Main.AccessMap;

@@ -16,6 +16,9 @@ public sealed record VirtualMachineOptions
     /// <summary>Guest memory in bytes; see <see cref="GuestMemoryMap"/> for the bounds and where it lies.</summary>
     public ulong MemoryBytes { get; init; } = 64UL << 20;
 
+    /// <summary>Where the file of guest memory is made; null: it has no name.</summary>
+    public string? MemoryFile { get; init; }
+
     /// <summary>Number of vCPUs, 1 to <see cref="MaxVcpus"/>.</summary>
     public int VcpuCount { get; init; } = 1;
 

@@ -101,8 +101,10 @@ public sealed class ProcessorGroup
     }
 
     /// <summary>Runs <paramref name="action"/> while no other vCPU is in guest mode. The caller is a vCPU in guest mode.</summary>
-    internal void RunExclusive(SoftwareVcpu self, Action action)
+    /// <returns>False: it was not run, because the vCPU was kicked while it was outside.</returns>
+    internal bool RunExclusive(SoftwareVcpu self, Action action)
     {
+        bool isDone = false;
         self.LeaveGuest();
         lock (_exclusive)
         {
@@ -115,7 +117,9 @@ public sealed class ProcessorGroup
             try
             {
                 self.EnterGuest();
-                action();
+                isDone = !self.IsKicked;
+                if (isDone)
+                    action();
                 self.LeaveGuest();
             }
             finally
@@ -129,6 +133,7 @@ public sealed class ProcessorGroup
         }
 
         self.EnterGuest();
+        return isDone;
     }
 
     // Asks something of every vCPU and waits until it is done or bound to be done first. The caller is not in guest mode.

@@ -38,6 +38,8 @@ public sealed unsafe partial class SoftwareVcpu
             if (!Group.Code.IsSettled(gpa >> 12))
             {
                 Group.ProtectCode(gpa >> 12);
+                if (_kicked)
+                    return Chain.Leave(_c, rip); // guest mode was left: somebody may count on it
                 continue; // mappings may have changed meanwhile
             }
 

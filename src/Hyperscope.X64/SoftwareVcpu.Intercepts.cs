@@ -42,8 +42,8 @@ public sealed unsafe partial class SoftwareVcpu
 
     private void EndReport()
     {
+        ReenterGuest();
         _isReporting = false;
-        EnterGuest();
     }
 
     /// <summary>The instruction is not carried out; the guest goes on at the rip in the registers.</summary>

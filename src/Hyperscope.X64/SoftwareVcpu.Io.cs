@@ -31,7 +31,7 @@ public sealed unsafe partial class SoftwareVcpu
         _c->Rip = op->Rip;
         LeaveGuest();
         uint value = Bus.ReadPort(port, size);
-        EnterGuest();
+        ReenterGuest();
         return value;
     }
 
@@ -41,6 +41,6 @@ public sealed unsafe partial class SoftwareVcpu
         _c->Rip = op->Rip;
         LeaveGuest();
         Bus.WritePort(port, size, value);
-        EnterGuest();
+        ReenterGuest();
     }
 }

@@ -12,6 +12,9 @@ public sealed unsafe partial class SoftwareVcpu
     private volatile bool _kicked, _stopRequested;
     private volatile bool _waiting;
 
+    /// <summary>Somebody wants the vCPU to look around before it executes anything more.</summary>
+    internal bool IsKicked => _kicked;
+
     internal bool IsInGuestMode => Volatile.Read(ref _inGuest) != 0;
 
     /// <inheritdoc/>
@@ -61,6 +64,20 @@ public sealed unsafe partial class SoftwareVcpu
             }
 
             TakeRequests();
+        }
+    }
+
+    /// <summary>Enters guest mode in the middle of an instruction that left it, and no sooner than it may go on.</summary>
+    internal void ReenterGuest()
+    {
+        while (true)
+        {
+            // In guest mode first: whoever asks for a pause from here on waits until the instruction is done.
+            EnterGuest();
+            if (!_kicked || Events is not { } events || !events.IsPauseDue(this))
+                return;
+            LeaveGuest();
+            events.OnPauseDue(this);
         }
     }
 

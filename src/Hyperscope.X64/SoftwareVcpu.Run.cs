@@ -148,7 +148,12 @@ public sealed unsafe partial class SoftwareVcpu
     {
         _mustRunExclusive = false;
         _isExclusive = true;
-        Group.RunExclusive(this, ExecuteOneWithTraps);
+        if (!Group.RunExclusive(this, ExecuteOneWithTraps))
+        {
+            _mustRunExclusive = true;
+            _c->Stop = StopReason.RunAlone;
+        }
+
         _isExclusive = false;
     }
 

@@ -279,7 +279,7 @@ public sealed class ToolTests : IDisposable
         (CliResult result, _) = await RunAsync($"vm info --json {Kvmi}", static vm =>
         {
             vm.Reply(vm.Expect(MessageId.VmGetMaxGfn), new VmGetMaxGfnReply(new Gfn(0x4000)));
-            for (int i = 0; i < 25 + 11; i++)
+            for (int i = 0; i < 25 + 11 + CommandCatalog.Extensions.Length + EventCatalog.Extensions.Length; i++)
             {
                 ReceivedMessage check = vm.Receive();
                 if (check.Id == MessageId.VmCheckCommand && check.As<VmCheckCommand>().Subject == MessageId.VmWritePhysical)

@@ -56,12 +56,33 @@ public sealed class CommandTests
             "0000 0000 00000000 01 00000000000000", "", "done"),
         (MessageId.VcpuTranslateGva, async vm => Text(await vm.Vcpus[0].TranslateAsync(new Gva(0x7FFF00001234))),
             "0000 0000 00000000 34120000FF7F0000", "3402000000000000", "0x234"),
+        (MessageId.VmSetWatches, async vm => await Done(vm.SetWatchAsync(new Gpa(0x3008), 16, PageAccess.Write)),
+            "0000 0100 00000000 0830000000000000 10000000 02 000000", "", "done"),
+        (MessageId.VmGetWatchInfo, async vm => Text((await vm.GetWatchInfoAsync()).Passed),
+            "", "0100000000000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000", "4"),
+        (MessageId.VmCreateView, async vm => Text(await vm.CreateViewAsync()), "", "0300 000000000000", "3"),
+        (MessageId.VmDestroyView, async vm => await Done(vm.DestroyViewAsync(3)), "0300 000000000000", "", "done"),
+        (MessageId.VcpuSwitchView, async vm => await Done(vm.Vcpus[1].SwitchViewAsync(3)), "0100 0000 00000000 0300 000000000000", "", "done"),
+        (MessageId.VcpuGetView, async vm => Text(await vm.Vcpus[1].GetViewAsync()), "0100 0000 00000000", "0300 000000000000", "3"),
+        (MessageId.VcpuControlView, async vm => await Done(vm.Vcpus[1].ShowViewAsync(3, true)),
+            "0100 0000 00000000 0300 01 00 00000000", "", "done"),
+        (MessageId.VmSetViewPageAccess, async vm => await Done(vm.SetPageAccessAsync(3, new Gpa(0x3000), PageAccess.Read)),
+            "0300 0100 00000000 0030000000000000 01 01 0000 00000000", "", "done"),
+        (MessageId.VcpuChangeGfn, async vm => await Done(vm.ChangeGfnAsync(3, new Gfn(5), new Gfn(9))),
+            "0000 0000 00000000 0300 000000000000 0500000000000000 0900000000000000", "", "done"),
+        (MessageId.VmGetNextGfn, async vm => Text(await vm.GetNextGfnAsync()), "", "0000100000000000", "0x100000"),
+        (MessageId.VmAllocateGfn, async vm => await Done(vm.AllocateGfnAsync(new Gfn(9))), "0900000000000000", "", "done"),
+        (MessageId.VmFreeGfn, async vm => await Done(vm.FreeGfnAsync(new Gfn(9))), "0900000000000000", "", "done"),
+        (MessageId.VmQueryPhysical, async vm => Text((await vm.QueryPhysicalAsync(new Gfn(9))).Pages),
+            "0900000000000000", "0100000000000000 0002000000000000", "512"),
+        (MessageId.VmGetMemoryFile, async vm => await vm.GetMemoryFileAsync(), "", "2F6D656D", "/mem"),
+        (MessageId.VmSetWriteBitmap, async vm => await Done(vm.SendAsync(new VmSetWriteBitmap(3, 0), default)), "0300 0000 00000000", "", "done"),
     ];
 
     public static TheoryData<MessageId> Ids => [.. Rows.Select(static row => row.Id)];
 
     public static TheoryData<MessageId> IdsWithFixedReply =>
-        [.. Rows.Where(static row => row.Reply.Length != 0 && row.Id != MessageId.VcpuGetXsave).Select(static row => row.Id)];
+        [.. Rows.Where(static row => row.Reply.Length != 0 && row.Id is not (MessageId.VcpuGetXsave or MessageId.VmGetMemoryFile)).Select(static row => row.Id)];
 
     [Fact]
     public void Every_command_has_a_row()

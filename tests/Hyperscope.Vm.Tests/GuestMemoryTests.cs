@@ -142,4 +142,38 @@ public sealed class GuestMemoryTests
 
         public void SlotFlushed(MemorySlot slot) => Log.Add($"flushed {slot}");
     }
+
+    [Fact]
+    public void Memory_is_in_its_file_at_its_own_address_and_gone_from_there_when_removed()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"guest-memory-{Guid.NewGuid():N}");
+        try
+        {
+            using var memory = new GuestMemory(path);
+            Assert.Null(memory.FilePath);
+            MemorySlot slot = memory.AddSlot(new Gpa(0x10_0000), 0x2000);
+            Assert.Equal(path, memory.FilePath);
+            Assert.True(memory.TryWrite(new Gpa(0x10_1000), [1, 2, 3]));
+            Assert.Equal([1, 2, 3], Contents());
+            memory.RemoveSlot(slot);
+            Assert.Equal([0, 0, 0], Contents());
+            memory.AddSlot(new Gpa(0x10_1000), 0x1000);
+            Span<byte> seen = stackalloc byte[3];
+            Assert.True(memory.TryRead(new Gpa(0x10_1000), seen));
+            Assert.Equal([0, 0, 0], seen.ToArray());
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+
+        byte[] Contents()
+        {
+            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+            file.Position = 0x10_1000;
+            byte[] bytes = new byte[3];
+            file.ReadExactly(bytes);
+            return bytes;
+        }
+    }
 }

@@ -10,6 +10,22 @@ internal static class EventText
             e.IsPending && answer is not null ? answer.Value.ToString().ToLowerInvariant() : null);
         if (e.Is(out VmEvent<PageFaultEvent> pf))
             return record with { Gva = pf.Gva == Gva.Unknown ? null : $"{pf.Gva}", Gpa = $"{pf.Gpa}", Access = pf.Access.ToText() };
+        if (e.Is(out VmEvent<AccessEvent> access))
+        {
+            byte[] after = access.NewBytes();
+            return record with
+            {
+                Gva = access.Gva == Gva.Unknown ? null : $"{access.Gva}",
+                Gpa = $"{access.Gpa}",
+                Access = access.Access.ToText(),
+                Old = Convert.ToHexStringLower(access.CurrentBytes()),
+                New = after.Length == 0 ? null : Convert.ToHexStringLower(after),
+                Number = (uint)access.Size,
+            };
+        }
+
+        if (e.Is(out VmEvent<CpuidEvent> cpuid))
+            return record with { Number = cpuid.Function };
         if (e.Is(out VmEvent<BreakpointEvent> bp))
             return record with { Gpa = bp.Gpa?.ToString() };
         if (e.Is(out VmEvent<CrEvent> cr))
@@ -33,7 +49,7 @@ internal static class EventText
             e.Number is { } number ? $"{(e.Kind == "cr" ? "cr" : "0x")}{number:x}" : null,
             e.Gpa is null ? null : $"gpa {e.Gpa}",
             e.Gva is null ? null : $"gva {e.Gva}",
-            e.Old is null ? null : $"{e.Old} -> {e.New}",
+            e.New is null ? e.Old : $"{e.Old} -> {e.New}",
         }.Where(static part => part is not null));
         return $"{e.Seq,6} vcpu {e.Vcpu} {e.Kind,-10} rip {e.Rip} {detail}".TrimEnd();
     }

@@ -19,6 +19,8 @@ internal sealed record RegistersRecord(
     int Vcpu, int Mode, IReadOnlyDictionary<string, string> General, IReadOnlyDictionary<string, string> System,
     IReadOnlyDictionary<string, string> Msrs);
 
+internal sealed record WatchInfoRecord(ulong Frames, ulong TableBytes, ulong TableLimit, ulong Passed, ulong Asked);
+
 internal sealed record StepRecord(int Vcpu, int Step, string Rip, string Bytes, string Instruction);
 
 internal sealed record SelftestRecord(string Id, string Area, string Claim, string Outcome, string Detail, double Milliseconds);
@@ -36,6 +38,7 @@ internal sealed record VmInfoRecord(
 [JsonSerializable(typeof(WrittenRecord))]
 [JsonSerializable(typeof(RegistersRecord))]
 [JsonSerializable(typeof(StepRecord))]
+[JsonSerializable(typeof(WatchInfoRecord))]
 [JsonSerializable(typeof(VmInfoRecord))]
 [JsonSerializable(typeof(SelftestRecord))]
 internal sealed partial class CliJson : JsonSerializerContext;

@@ -53,6 +53,7 @@ internal static class MachineFactory
     {
         Name = "guest",
         MemoryBytes = request.MemoryBytes ?? defaultMemory,
+        MemoryFile = request.MemoryFile?.FullName,
         VcpuCount = request.VcpuCount,
         SerialOutput = serial,
         Clock = request.IsDeterministic ? new InstructionClock() : null,

@@ -11,6 +11,9 @@ internal sealed record VmRunRequest
     /// <summary>Guest memory; null: what the guest needs.</summary>
     public ulong? MemoryBytes { get; init; }
 
+    /// <summary>Where the file of guest memory is made; null: it has no name.</summary>
+    public FileInfo? MemoryFile { get; init; }
+
     /// <summary>Number of vCPUs.</summary>
     public int VcpuCount { get; init; } = 1;
 
@@ -123,7 +126,7 @@ internal sealed record Permissions(IReadOnlySet<MessageId> Commands, IReadOnlySe
     private static IEnumerable<MessageId> CommandsOf(string name)
     {
         if (name is "all" or "commands")
-            return CommandCatalog.All.ToArray().Select(static info => info.Id);
+            return [.. CommandCatalog.All.ToArray().Select(static info => info.Id), .. CommandCatalog.Extensions.ToArray().Select(static info => info.Id)];
         return Values.TryParseCommand(name, out MessageId id) ? [id] : [];
     }
 

@@ -154,6 +154,15 @@ public interface IVcpuEvents
     /// <summary>Called before entry after <see cref="IVcpu.Kick"/>, and before the first entry. Jobs, pauses and injections happen here.</summary>
     void OnEntry(IVcpu vcpu);
 
+    /// <summary>Somebody may have been told that the vCPU stands still, while it was outside guest mode in the middle of an instruction; it must
+    /// not go on before <see cref="OnPauseDue"/>. Asked in guest mode after a kick; must return at once.</summary>
+    bool IsPauseDue(IVcpu vcpu) => false;
+
+    /// <summary>Waits until the vCPU may go on. Outside guest mode, in the middle of an instruction.</summary>
+    void OnPauseDue(IVcpu vcpu)
+    {
+    }
+
     /// <summary>INT3 at rip. <paramref name="gpa"/> is null if untranslatable. Proceed raises #BP, anything else resumes at rip.</summary>
     InstructionVerdict OnBreakpoint(IVcpu vcpu, Gpa? gpa, byte instructionLength);
 

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
 
 namespace Hyperscope.Vm;
 
@@ -150,6 +151,7 @@ public sealed class AccessMap
         return false;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private int Bits(ulong gfn)
     {
         byte[]?[] directory = Volatile.Read(ref _directory);

@@ -10,7 +10,12 @@ internal readonly record struct BlockKey
     private readonly ulong _linear;
     private readonly long _variant;
 
-    public BlockKey(ulong gpa, ulong linear, byte codeSize, long variant = 0)
+    /// <summary>Makes a key.</summary>
+    /// <param name="gpa">Physical address of the first byte.</param>
+    /// <param name="linear">Linear address of the first byte.</param>
+    /// <param name="codeSize">Code size it is decoded for.</param>
+    /// <param name="variant">Version of the execute watches of its frame, which blocks end in front of.</param>
+    public BlockKey(ulong gpa, ulong linear, byte codeSize, long variant)
     {
         // Physical addresses have 40 bits; the code size (2 bits) goes above.
         _gpaAndSize = gpa | ((ulong)codeSize << 56);
@@ -19,7 +24,7 @@ internal readonly record struct BlockKey
     }
 
     /// <summary>A well spread hash: the product's upper bits depend on all bits below.</summary>
-    public ulong Hash => (_gpaAndSize ^ BitOperations.RotateLeft(_linear, 32) ^ ((ulong)_variant << 13)) * 0x9E37_79B9_7F4A_7C15;
+    public ulong Hash => (_gpaAndSize ^ BitOperations.RotateLeft(_linear, 32) ^ ((ulong)_variant << 42)) * 0x9E37_79B9_7F4A_7C15;
 }
 
 /// <summary>A hash table from block starts to blocks: open addressing in native memory, for the lookup that follows every broken link.</summary>

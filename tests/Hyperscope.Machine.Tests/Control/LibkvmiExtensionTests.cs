@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using Hyperscope.Guests;
 using Hyperscope.TestKit.Libkvmi;
-using Hyperscope.Vm;
 using static Hyperscope.Guests.SelftestGuest;
 using static Hyperscope.Machine.Tests.Control.LibkvmiBench;
 

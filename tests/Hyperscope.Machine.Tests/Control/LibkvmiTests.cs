@@ -146,6 +146,38 @@ public sealed class LibkvmiTests
         }
     }
 
+    [Theory]
+    [InlineData(1, SelftestAction.Increment)]
+    [InlineData(4, SelftestAction.Increment)]
+    [InlineData(1, SelftestAction.Cpuid)]
+    [InlineData(4, SelftestAction.Cpuid)]
+    public async Task Nothing_happens_between_a_pause_that_follows_an_answer_and_its_event(int vcpus, SelftestAction action)
+    {
+        await using var bench = new LibkvmiBench(vcpus);
+        using LibkvmiClient tool = bench.Attach();
+        bool isCpuid = action == SelftestAction.Cpuid;
+        Assert.Equal(0, tool.SetPageAccess(TestPage.Value, 1));
+        Assert.Equal(0, tool.ControlEvent(0, isCpuid ? LibkvmiClient.Cpuid : LibkvmiClient.PageFault, true));
+        for (int round = 0; round < 100; round++)
+        {
+            ulong done = Field(tool, 0, SelftestGuest.Mailbox.Done);
+            Begin(tool, 0, action, isCpuid ? 1 : TestPage.Value);
+            LibkvmiEvent asked = tool.NextEvent(isCpuid ? LibkvmiClient.Cpuid : LibkvmiClient.PageFault, 0);
+            Assert.Equal(0, tool.Batch(wait: true, [
+                (0, LibkvmiClient.AnswerOf(asked, LibkvmiClient.Continue), asked.Seq),
+                (7, LibkvmiClient.OfVcpu(0, 1, 0, 0, 0, 0, 0, 0, 0), null)]));
+            byte[] acknowledged = tool.Read(TestPage.Value, 64), mailbox = tool.Read(Mailbox(0), 64);
+            LibkvmiEvent pause = tool.NextEvent(LibkvmiClient.PauseVcpu, 0);
+            Assert.Equal(acknowledged, tool.Read(TestPage.Value, 64));
+            Assert.Equal(mailbox, tool.Read(Mailbox(0), 64));
+            tool.Answer(pause, LibkvmiClient.Continue);
+            Finish(tool, 0, done);
+        }
+
+        if (!isCpuid)
+            Assert.Equal(100UL, BitConverter.ToUInt64(tool.Read(TestPage.Value, 8)));
+    }
+
     [Fact]
     public async Task Continue_lets_a_restricted_access_happen_and_retry_runs_it_again()
     {

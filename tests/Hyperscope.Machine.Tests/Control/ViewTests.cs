@@ -7,6 +7,8 @@ using static Hyperscope.Guests.SelftestGuest;
 
 namespace Hyperscope.Machine.Tests.Control;
 
+#pragma warning disable xUnit1051 // commands time out by themselves, and a token in each call hides what is tested
+
 /// <summary>Views, frames and the memory file, from a C# tool to a running guest.</summary>
 public sealed class ViewTests
 {

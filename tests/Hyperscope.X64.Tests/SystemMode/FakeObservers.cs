@@ -39,6 +39,18 @@ internal sealed class FakeEvents : IVcpuEvents
 
     public Action<IVcpu>? Step { get; set; }
 
+    /// <summary>What happens when the vCPU must not go on in the middle of an instruction.</summary>
+    public Action<IVcpu>? Pause { get; set; }
+
+    public bool IsPauseDue(IVcpu vcpu) => Pause is not null;
+
+    public void OnPauseDue(IVcpu vcpu)
+    {
+        Action<IVcpu>? pause = Pause;
+        Pause = null;
+        pause?.Invoke(vcpu);
+    }
+
     public void OnEntry(IVcpu vcpu) => Entry?.Invoke(vcpu);
 
     public InstructionVerdict OnBreakpoint(IVcpu vcpu, Gpa? gpa, byte instructionLength) => Note(vcpu, $"breakpoint {gpa} {instructionLength}");

@@ -280,6 +280,34 @@ public sealed class IntrospectionTests : IDisposable
         Assert.Equal((ulong)answer, Run(a => a.vmcall()).Rax);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_vcpu_that_is_to_stand_still_does_not_finish_the_instruction_it_was_asked_about(bool isKicked)
+    {
+        _bench.Vcpu.Intercepts = VcpuIntercepts.Cpuid;
+        ulong? seen = null;
+        _events.Answer = vcpu =>
+        {
+            _events.Pause = one =>
+            {
+                Assert.False(((SoftwareVcpu)one).IsInGuestMode);
+                one.GetRegisters(out KvmRegs registers);
+                seen = registers.Rax;
+            };
+            if (isKicked)
+                vcpu.Kick();
+            return InstructionVerdict.Proceed;
+        };
+        KvmRegs after = Run(a =>
+        {
+            a.mov(eax, 1);
+            a.cpuid();
+        });
+        Assert.NotEqual(1UL, after.Rax);
+        Assert.Equal(isKicked ? 1UL : null, seen);
+    }
+
     [Fact]
     public void Single_stepping_reports_each_instruction_at_the_next_one()
     {

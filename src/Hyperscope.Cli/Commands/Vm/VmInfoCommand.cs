@@ -19,9 +19,9 @@ internal sealed class VmInfoCommand : ToolCommand
     {
         Gfn end = await vm.GetMaxGfnAsync(cancellation).ConfigureAwait(false);
         Dictionary<string, string> commands = [], events = [];
-        foreach (CommandInfo command in CommandCatalog.All.ToArray())
+        foreach (CommandInfo command in (CommandInfo[])[.. CommandCatalog.All, .. CommandCatalog.Extensions])
             commands[Values.NameOf(command.Id)] = Verdict(await vm.CheckCommandAsync(command.Id, cancellation).ConfigureAwait(false));
-        foreach (EventInfo info in EventCatalog.All.ToArray())
+        foreach (EventInfo info in (EventInfo[])[.. EventCatalog.All, .. EventCatalog.Extensions])
             events[Values.NameOf(info.Id)] = Verdict(await vm.CheckEventAsync(info.Id, cancellation).ConfigureAwait(false));
         var record = new VmInfoRecord(
             vm.Version.Version, vm.Version.Features.Singlestep, vm.Vcpus.Count, $"{end}", commands, events);

@@ -50,6 +50,12 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = static result => Values.Size(result),
     };
 
+    private readonly Option<FileInfo?> _memoryFile = new("--memory-file")
+    {
+        Description = "Make a file of guest memory there, at guest-physical offsets, that tools can map; it is left behind",
+        HelpName = "file",
+    };
+
     private readonly Option<int> _vcpus = new("--vcpus")
     {
         Description = "Number of vCPUs, 1 to 8",
@@ -133,7 +139,7 @@ internal sealed class VmRunCommand : CliCommand
             new("hyperscope vm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0", "Another kernel"),
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
-        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _add, _firmware, _memory, _vcpus, _clock, _connect,
+        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _add, _firmware, _memory, _memoryFile, _vcpus, _clock, _connect,
             _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
@@ -183,6 +189,7 @@ internal sealed class VmRunCommand : CliCommand
                 Firmware = parsed.GetValue(_firmware),
             },
             MemoryBytes = parsed.GetValue(_memory),
+            MemoryFile = parsed.GetValue(_memoryFile),
             VcpuCount = parsed.GetValue(_vcpus),
             IsDeterministic = parsed.GetValue(_clock) == "deterministic",
             ConnectTo = parsed.GetValue(_connectGreeting) ?? parsed.GetValue(_connect),
