@@ -26,6 +26,7 @@ internal static class CommandTree
                 new LinuxCoreCommand()),
             new ExecCommand(),
             new SelftestCommand(),
+            new DoctorCommand(),
             new DemoCommand(),
         };
         foreach (CliCommand command in Walk(root).OfType<CliCommand>())

@@ -94,8 +94,14 @@ public sealed class ConformanceContext(IDeviceManager? manager, Func<RawPeer>? c
     }
 
     /// <summary>VCPU_CONTROL_EVENTS.</summary>
-    public void ControlEvent(EventId id, bool enable, int vcpu = 0, KvmError expected = KvmError.None) =>
-        Call(MessageId.VcpuControlEvents, PayloadBuilder.Vcpu(vcpu).U16((int)id).U8(enable ? 1 : 0).U8(0).U32(0), expected);
+    /// <exception cref="NotApplicableException">The server has no such event and says so.</exception>
+    public void ControlEvent(EventId id, bool enable, int vcpu = 0, KvmError expected = KvmError.None)
+    {
+        RawReply reply = Peer.Call(MessageId.VcpuControlEvents, PayloadBuilder.Vcpu(vcpu).U16((int)id).U8(enable ? 1 : 0).U8(0).U32(0).ToArray());
+        if (expected == KvmError.None && enable && reply.Error == -(int)KvmError.NotSupported)
+            throw new NotApplicableException($"the server has no {id} events (EOPNOTSUPP)");
+        Check(MessageId.VcpuControlEvents, reply, expected);
+    }
 
     /// <summary>VM_SET_PAGE_ACCESS of one page.</summary>
     public void SetAccess(Gpa gpa, PageAccess access, KvmError expected = KvmError.None) =>

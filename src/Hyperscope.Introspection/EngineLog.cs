@@ -32,6 +32,9 @@ internal static partial class EngineLog
     [LoggerMessage(2102, LogLevel.Warning, "VM {Vm}: tool {Tool} asked for CRASH in a {Event} event of vCPU {Vcpu}")]
     public static partial void CrashRequested(this ILogger logger, string vm, string tool, EventId @event, VcpuIndex vcpu);
 
+    [LoggerMessage(2103, LogLevel.Warning, "Tool {Tool}: the VM's back end has no exit for what causes {Event} events, so they are not supported")]
+    public static partial void EventNotSupported(this ILogger logger, string tool, EventId @event);
+
     [LoggerMessage(2900, LogLevel.Error, "Tool {Tool}: unexpected failure, connection given up")]
     public static partial void Failed(this ILogger logger, string tool, Exception exception);
 }

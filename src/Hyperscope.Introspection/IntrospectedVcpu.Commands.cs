@@ -29,11 +29,16 @@ internal sealed partial class IntrospectedVcpu
         _enabledEvents = enable ? _enabledEvents | bit : _enabledEvents & ~bit;
         KvmError error = id switch
         {
+            EventId.Breakpoint when enable && !Can(VmCapabilities.BreakpointEvents) => KvmError.NotSupported,
+            EventId.Hypercall when enable && !Can(VmCapabilities.HypercallEvents) => KvmError.NotSupported,
             EventId.Breakpoint => OwnBreakpoints(enable),
             EventId.Descriptor when !Can(VmCapabilities.DescriptorEvents) => KvmError.NotSupported,
             EventId.Xsetbv when !Can(VmCapabilities.XsetbvEvents) => KvmError.NotSupported,
+            EventId.Cpuid when enable && !Can(VmCapabilities.CpuidEvents) => KvmError.NotSupported,
             _ => KvmError.None,
         };
+        if (error == KvmError.NotSupported)
+            session.Logger.EventNotSupported(session.ToolName, id);
         ApplyIntercepts();
         return error;
     }

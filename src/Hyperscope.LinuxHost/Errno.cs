@@ -12,6 +12,15 @@ public static class Errno
     /// <summary>It would block, or a queue is full.</summary>
     public const int Again = 11;
 
+    /// <summary>Out of memory, or of something else that is counted.</summary>
+    public const int NoMemory = 12;
+
+    /// <summary>Not for this user.</summary>
+    public const int AccessDenied = 13;
+
+    /// <summary>An address that cannot be used.</summary>
+    public const int Fault = 14;
+
     /// <summary>Bad argument.</summary>
     public const int Invalid = 22;
 

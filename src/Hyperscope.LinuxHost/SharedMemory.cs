@@ -126,7 +126,22 @@ public sealed partial class MemoryMapping : SafeHandle
     /// <inheritdoc/>
     public override bool IsInvalid => handle == -1;
 
-    internal static MemoryMapping Create(FileDescriptorHandle fd, ulong offset, ulong length)
+    /// <summary>Changes what may be done with a range of whole pages; others who map the same memory are not concerned.</summary>
+    /// <param name="offset">First byte, page-aligned.</param>
+    /// <param name="length">Bytes, whole pages.</param>
+    /// <param name="protection">What is allowed from now on.</param>
+    /// <exception cref="LinuxException">mprotect failed: ENOMEM means that the process has too many differing ranges.</exception>
+    public void Protect(ulong offset, ulong length, MemoryProtection protection)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, Length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length - offset);
+        if (Mprotect(handle + checked((nint)offset), checked((nuint)length), (int)protection) < 0)
+            throw LinuxException.FromLastCall($"mprotect of {length} bytes at offset {offset}");
+    }
+
+    /// <summary>Maps a descriptor, shared, readable and writable.</summary>
+    /// <exception cref="LinuxException">mmap failed.</exception>
+    public static MemoryMapping Create(FileDescriptorHandle fd, ulong offset, ulong length)
     {
         nint address = Mmap(0, checked((nuint)length), ProtectionReadWrite, MapShared, fd, checked((long)offset));
         if (address == -1)
@@ -140,6 +155,23 @@ public sealed partial class MemoryMapping : SafeHandle
     [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     private static partial nint Mmap(nint address, nuint length, int protection, int flags, FileDescriptorHandle fd, long offset);
 
+    [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
+    private static partial int Mprotect(nint address, nuint length, int protection);
+
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     private static partial int Munmap(nint address, nuint length);
+}
+
+/// <summary>What may be done with mapped memory (PROT_*).</summary>
+[Flags]
+public enum MemoryProtection
+{
+    /// <summary>Nothing.</summary>
+    None = 0,
+
+    /// <summary>Reading.</summary>
+    Read = 1,
+
+    /// <summary>Reading and writing.</summary>
+    ReadWrite = 3,
 }

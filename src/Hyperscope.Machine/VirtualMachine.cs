@@ -1,5 +1,6 @@
 using System.Globalization;
 using Hyperscope.Devices;
+using Hyperscope.Kvm;
 using Hyperscope.Vm;
 using Hyperscope.X64;
 
@@ -11,6 +12,7 @@ namespace Hyperscope.Machine;
 public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
 {
     private readonly ProcessorGroup _processors;
+    private readonly KvmBackend? _hardware;
     private readonly HostGuestClock? _ownClock;
     private readonly TaskCompletionSource<VmExit> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lock _gate = new();
@@ -23,7 +25,9 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
 
     /// <summary>Makes a stopped VM with its memory and devices in place.</summary>
     /// <param name="options">Its parts.</param>
-    /// <exception cref="ArgumentException">Memory or vCPU count out of range.</exception>
+    /// <exception cref="ArgumentException">Memory or vCPU count out of range, or a clock that the back end cannot follow.</exception>
+    /// <exception cref="IOException">The kernel refused what the KVM back end asked for.</exception>
+    /// <exception cref="NotSupportedException">This host's KVM lacks something.</exception>
     public VirtualMachine(VirtualMachineOptions options)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.VcpuCount, 1);
@@ -37,8 +41,12 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         if (_steps is not null && options.VcpuCount != 1)
             throw new ArgumentException($"a clock of instructions goes with one vCPU, not {options.VcpuCount}", nameof(options));
         _processors = new ProcessorGroup(Memory, Views, new DeviceBus());
+        bool isAccelerated = options.Backend == VmBackend.Kvm;
+        if (isAccelerated && _steps is not null)
+            throw new ArgumentException("a clock of instructions goes with the software CPU; the kernel counts none", nameof(options));
+        CpuModel model = isAccelerated ? options.CpuModel with { TscFrequency = KvmBackend.FindTscFrequency() } : options.CpuModel;
         for (int index = 0; index < options.VcpuCount; index++)
-            _processors.AddVcpu(options.CpuModel).Clock = clock;
+            _processors.AddVcpu(model).Clock = clock;
         Board = new PcBoard(new PcBoardOptions
         {
             Clock = clock,
@@ -56,6 +64,32 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
             vcpu.Bus = Board.BusOf(vcpu.Index);
             vcpu.Interrupts = Board.InterruptsOf(vcpu.Index);
         }
+
+        if (isAccelerated)
+            _hardware = CreateHardware();
+    }
+
+    private KvmBackend CreateHardware()
+    {
+        try
+        {
+            return new KvmBackend(_processors, Options.Logger);
+        }
+        catch
+        {
+            ReleaseParts();
+            throw;
+        }
+    }
+
+    private void ReleaseParts()
+    {
+        Board.Dispose();
+        _ownClock?.Dispose();
+        _hardware?.Dispose();
+        foreach (SoftwareVcpu vcpu in _processors.Vcpus)
+            vcpu.Dispose();
+        Memory.Dispose();
     }
 
     /// <summary>Where memory lies.</summary>
@@ -92,7 +126,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     public IReadOnlyList<IVcpu> Vcpus => _processors.Vcpus;
 
     /// <inheritdoc/>
-    public VmCapabilities Capabilities => VmCapabilities.All;
+    public VmCapabilities Capabilities => _hardware?.Capabilities ?? VmCapabilities.All;
 
     /// <summary>Completes when every vCPU has stopped.</summary>
     public Task<VmExit> Completion => _completion.Task;
@@ -249,7 +283,11 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     public void Terminate(string reason) => End(new VmExit(VmExitKind.Terminated, 0, reason));
 
     /// <inheritdoc/>
-    public void InvalidateTranslations() => _processors.InvalidateTranslations();
+    public void InvalidateTranslations()
+    {
+        _hardware?.ApplyRestrictions();
+        _processors.InvalidateTranslations();
+    }
 
     /// <inheritdoc/>
     public void SetEvents(IVcpuEvents? events)
@@ -272,11 +310,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         }
 
         await StopAsync().ConfigureAwait(false);
-        Board.Dispose();
-        _ownClock?.Dispose();
-        foreach (SoftwareVcpu vcpu in _processors.Vcpus)
-            vcpu.Dispose();
-        Memory.Dispose();
+        ReleaseParts();
     }
 
     private sealed class VcpuSignals(SoftwareVcpu vcpu) : IVcpuSignals

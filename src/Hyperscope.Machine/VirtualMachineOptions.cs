@@ -1,6 +1,7 @@
 using Hyperscope.Devices;
 using Hyperscope.Vm;
 using Hyperscope.X64;
+using Microsoft.Extensions.Logging;
 
 namespace Hyperscope.Machine;
 
@@ -25,6 +26,12 @@ public sealed record VirtualMachineOptions
     /// <summary>What CPUID says.</summary>
     public CpuModel CpuModel { get; init; } = new();
 
+    /// <summary>What executes guest code.</summary>
+    public VmBackend Backend { get; init; } = VmBackend.Software;
+
+    /// <summary>Where the back end's decisions go; null: nowhere.</summary>
+    public ILogger? Logger { get; init; }
+
     /// <summary>Guest time; null: the host's, from the start of the VM on. An <see cref="InstructionClock"/> makes runs repeat and goes with one
     /// vCPU.</summary>
     public IGuestClock? Clock { get; init; }
@@ -40,6 +47,16 @@ public sealed record VirtualMachineOptions
 
     /// <summary>Most vCPUs a VM can have.</summary>
     public const int MaxVcpus = 8;
+}
+
+/// <summary>What executes guest code.</summary>
+public enum VmBackend
+{
+    /// <summary>The software CPU. Works everywhere and can report everything.</summary>
+    Software,
+
+    /// <summary>The kernel's /dev/kvm, with the software CPU for what the kernel stops at.</summary>
+    Kvm,
 }
 
 /// <summary>What a triple fault does to the VM.</summary>

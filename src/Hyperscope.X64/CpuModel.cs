@@ -7,7 +7,7 @@ namespace Hyperscope.X64;
 /// <summary>What the processor says it is: CPUID leaves and the TSC frequency.</summary>
 /// <remarks>The feature bits are those of x86-64-v2 and name exactly what is implemented; they cannot be configured. Source: SDM vol. 2,
 /// "CPUID"; KVM's leaves from its documentation.</remarks>
-public sealed class CpuModel
+public sealed record CpuModel
 {
     private const uint MaxBasic = 0x16, MaxHypervisor = 0x4000_0001, MaxExtended = 0x8000_0008;
 

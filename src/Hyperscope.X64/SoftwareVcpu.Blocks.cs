@@ -226,9 +226,15 @@ public sealed unsafe partial class SoftwareVcpu
         if (outcome != DecodeOutcome.Ok)
         {
             EmitInvalid(op, outcome, rip, codeSize, 0);
+            if (Accelerator is { } accelerator)
+            {
+                StepOnHardware(accelerator, op);
+                return;
+            }
         }
         else
         {
+            Accelerator?.Fetch(StateNeededBy(insn));
             OpEmitter.Emit(op, insn);
             ulong next = (rip + insn.Length) & insn.RipMask;
             if (insn.Row.Has(RowFlags.EndsBlock))

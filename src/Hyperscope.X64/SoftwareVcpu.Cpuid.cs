@@ -11,8 +11,13 @@ public sealed unsafe partial class SoftwareVcpu
     /// <inheritdoc/>
     public bool TryGetCpuid(uint function, uint index, out CpuidResult result)
     {
-        if (!Model.TryGet(function, index, Index.Value, Math.Max(1, Group.Vcpus.Count), out result))
+        if (Accelerator is { } accelerator
+            ? !accelerator.TryGetCpuid(function, index, out result)
+            : !Model.TryGet(function, index, Index.Value, Math.Max(1, Group.Vcpus.Count), out result))
+        {
             return false;
+        }
+
         const uint LocalApic = 1 << 9, OsXsave = 1 << 27;
         const ulong ApicEnabled = 1 << 11;
         if (function == 1)

@@ -141,6 +141,7 @@ public sealed unsafe partial class SoftwareVcpu
             debug |= Dr6.SingleStep;
         if (debug == 0 || _c->InterruptShadow == 2 || _c->Stop == StopReason.Fault)
             return;
+        Accelerator?.Fetch(AcceleratorState.Debug);
         _c->Dr[6] |= debug;
         _c->Fault = new FaultInfo { Vector = X64.Vector.Debug };
         _c->Stop = StopReason.Fault;

@@ -17,7 +17,15 @@ public sealed unsafe partial class SoftwareVcpu
     private bool _hasToolRegisters;
 
     /// <inheritdoc/>
-    public VcpuIntercepts Intercepts { get; set; }
+    public VcpuIntercepts Intercepts
+    {
+        get;
+        set
+        {
+            field = value;
+            Accelerator?.InterceptsChanged();
+        }
+    }
 
     /// <inheritdoc/>
     public void InterceptMsr(uint index, bool enable)
@@ -26,6 +34,7 @@ public sealed unsafe partial class SoftwareVcpu
             _ = _interceptedMsrs.Add(index);
         else
             _ = _interceptedMsrs.Remove(index);
+        Accelerator?.InterceptsChanged();
     }
 
     internal bool IsIntercepted(VcpuIntercepts what) => Events is not null && (Intercepts & what) != 0;

@@ -17,6 +17,8 @@ public sealed unsafe partial class SoftwareVcpu
     public bool TryReadMsr(uint index, out ulong value)
     {
         value = 0;
+        if (Accelerator is { } accelerator && !IsKeptHere(index) && accelerator.TryReadMsr(index, out value))
+            return true;
         switch (index)
         {
             case MsrIndex.Tsc: value = ReadTsc(); return true;
@@ -81,8 +83,14 @@ public sealed unsafe partial class SoftwareVcpu
     internal bool WriteMsr(Op* o, uint index, ulong value) =>
         AllowMsrWrite(o, index, ref value) && (TryWriteMsr(index, value) || StopWith(o, X64.Vector.GeneralProtection, 0));
 
+    // Registers that belong to the state that is handed over, to the interrupt controller, or to what introspection asks about.
+    private static bool IsKeptHere(uint index) => index is MsrIndex.ApicBase or MsrIndex.TscDeadline or MsrIndex.Efer or MsrIndex.FsBase or MsrIndex.GsBase
+        or MsrIndex.MtrrCap or (>= 0x200 and <= MsrIndex.MtrrDefType and not MsrIndex.Pat) or (>= 0x800 and <= 0x8FF);
+
     private bool TryWriteMsr(uint index, ulong value)
     {
+        if (Accelerator is { } accelerator && !IsKeptHere(index) && accelerator.TryWriteMsr(index, value))
+            return true;
         switch (index)
         {
             case MsrIndex.Tsc: SetTsc(value); return true;

@@ -42,10 +42,19 @@ public sealed unsafe partial class SoftwareVcpu
         Interrupt();
         lock (_modeGate)
         {
-            int before = _departures;
-            while (_inGuest != 0 && _departures == before)
-                Monitor.Wait(_modeGate);
+            AwaitDeparture();
         }
+    }
+
+    // The caller holds _modeGate. Attention asked for earlier may have been given, and the vCPU may be back in guest mode, where an
+    // accelerator stays for as long as nobody asks.
+    private void AwaitDeparture()
+    {
+        int before = _departures;
+        if (_inGuest != 0)
+            AskForAttention();
+        while (_inGuest != 0 && _departures == before)
+            Monitor.Wait(_modeGate);
     }
 
     internal void EnterGuest()
@@ -104,7 +113,13 @@ public sealed unsafe partial class SoftwareVcpu
         }
 
         Interlocked.MemoryBarrier();
+        AskForAttention();
+    }
+
+    private void AskForAttention()
+    {
         Volatile.Write(ref _c->Attention, long.MinValue);
+        Accelerator?.Kick();
     }
 
     /// <summary>Waits until every request posted so far was taken, or the vCPU is outside guest mode (it takes them before it returns).</summary>
@@ -112,9 +127,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         lock (_modeGate)
         {
-            int before = _departures;
-            while (_inGuest != 0 && _departures == before)
-                Monitor.Wait(_modeGate);
+            AwaitDeparture();
         }
     }
 
@@ -123,7 +136,7 @@ public sealed unsafe partial class SoftwareVcpu
         lock (_modeGate)
             _parkers++;
         Interlocked.MemoryBarrier();
-        Volatile.Write(ref _c->Attention, long.MinValue);
+        AskForAttention();
         lock (_modeGate)
         {
             while (_inGuest != 0)
@@ -143,7 +156,7 @@ public sealed unsafe partial class SoftwareVcpu
     private void Interrupt()
     {
         Interlocked.MemoryBarrier();
-        Volatile.Write(ref _c->Attention, long.MinValue);
+        AskForAttention();
         if (_waiting)
         {
             lock (_modeGate)

@@ -131,6 +131,10 @@ public sealed unsafe partial class SoftwareVcpu
             else
                 ExecuteOneWithTraps();
         }
+        else if (Accelerator is { } accelerator)
+        {
+            RunAccelerated(accelerator);
+        }
         else
         {
             Op* op = FindBlock(_c->Rip, out _);

@@ -88,6 +88,7 @@ public sealed unsafe partial class SoftwareVcpu
         if (_initPosted)
         {
             _initPosted = false;
+            Accelerator?.Fetch(AcceleratorState.Debug);
             ResetRegisters();
             _isInitialized = Index.Value == 0;
         }

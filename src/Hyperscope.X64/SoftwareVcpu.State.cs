@@ -11,7 +11,14 @@ public sealed unsafe partial class SoftwareVcpu
     public CpuMode Mode => _c->Is64Bit ? CpuMode.Bits64 : _c->Cs.Default32 ? CpuMode.Bits32 : CpuMode.Bits16;
 
     /// <inheritdoc/>
-    public ulong Xcr0 => _c->Xcr0;
+    public ulong Xcr0
+    {
+        get
+        {
+            Accelerator?.Fetch(AcceleratorState.Vector);
+            return _c->Xcr0;
+        }
+    }
 
     /// <inheritdoc/>
     public void GetRegisters(out KvmRegs registers)

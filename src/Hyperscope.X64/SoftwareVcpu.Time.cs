@@ -14,9 +14,9 @@ public sealed unsafe partial class SoftwareVcpu
     private ulong _systemTimeMsr, _wallClockMsr;
 
     /// <summary>What RDTSC gives. On the vCPU's thread.</summary>
-    public ulong ReadTsc() => RawTsc + _tscOffset;
+    public ulong ReadTsc() => Accelerator is { } accelerator && accelerator.TryReadMsr(MsrIndex.Tsc, out ulong value) ? value : RawTsc + _tscOffset;
 
-    internal ulong ReadTscAt(Op* o) => RawTsc + _tscOffset + (Clock is null ? o->Index : 0u);
+    internal ulong ReadTscAt(Op* o) => Accelerator is not null ? ReadTsc() : RawTsc + _tscOffset + (Clock is null ? o->Index : 0u);
 
     private ulong RawTsc => Clock is { } clock ? (ulong)((UInt128)(ulong)clock.Now * Model.TscFrequency / 1_000_000_000) : InstructionsRetired;
 
@@ -51,6 +51,8 @@ public sealed unsafe partial class SoftwareVcpu
     {
         if (Interrupts is not { } controller)
             return false;
+        if (Accelerator is not null)
+            _tscOffset = ReadTsc() - RawTsc;
         if (value != 0)
             value = value - _tscOffset is 0 or > long.MaxValue ? 1 : value - _tscOffset; // before time began: due at once
         return controller.TryWriteMsr(MsrIndex.TscDeadline, value);

@@ -11,6 +11,7 @@ public sealed unsafe partial class SoftwareVcpu
     public void GetXsave(Span<byte> image)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(image.Length, XsaveImageSize);
+        Accelerator?.Fetch(AcceleratorState.Vector);
         image.Clear();
         fixed (byte* bytes = image)
         {
@@ -29,6 +30,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         if (image.Length > XsaveImageSize)
             return false;
+        Accelerator?.Fetch(AcceleratorState.Vector);
         byte* bytes = stackalloc byte[XsaveArea.LegacySize + XsaveArea.HeaderSize];
         var known = new Span<byte>(bytes, XsaveArea.LegacySize + XsaveArea.HeaderSize);
         known.Clear();

@@ -25,6 +25,10 @@ internal sealed record StepRecord(int Vcpu, int Step, string Rip, string Bytes, 
 
 internal sealed record SelftestRecord(string Id, string Area, string Claim, string Outcome, string Detail, double Milliseconds);
 
+internal sealed record BackendRecord(string Backend, bool Present, string? Obstacle);
+
+internal sealed record DoctorRecord(string Backend, string Kind, string Name, bool Works, string? Reason);
+
 internal sealed record VmInfoRecord(
     uint Version, bool Singlestep, int Vcpus, string MaxGfn, IReadOnlyDictionary<string, string> Commands,
     IReadOnlyDictionary<string, string> Events);
@@ -41,6 +45,8 @@ internal sealed record VmInfoRecord(
 [JsonSerializable(typeof(WatchInfoRecord))]
 [JsonSerializable(typeof(VmInfoRecord))]
 [JsonSerializable(typeof(SelftestRecord))]
+[JsonSerializable(typeof(BackendRecord))]
+[JsonSerializable(typeof(DoctorRecord))]
 internal sealed partial class CliJson : JsonSerializerContext;
 
 internal static class JsonOutput

@@ -28,7 +28,7 @@ internal static class MachineFactory
             vm.Load(LoadImage(guest, vm, request.VcpuCount));
             return vm;
         }
-        catch (Exception problem) when (problem is ImageFormatException or ArgumentException)
+        catch (Exception problem) when (problem is ImageFormatException or ArgumentException or NotSupportedException or LinuxException)
         {
             throw new CliException(problem.Message);
         }
@@ -55,6 +55,7 @@ internal static class MachineFactory
         MemoryBytes = request.MemoryBytes ?? defaultMemory,
         MemoryFile = request.MemoryFile?.FullName,
         VcpuCount = request.VcpuCount,
+        Backend = request.Backend.Resolve(),
         SerialOutput = serial,
         Clock = request.IsDeterministic ? new InstructionClock() : null,
         WallClock = request.IsDeterministic ? DateTimeOffset.UnixEpoch.AddYears(50) : null,

@@ -17,6 +17,9 @@ internal sealed record VmRunRequest
     /// <summary>Number of vCPUs.</summary>
     public int VcpuCount { get; init; } = 1;
 
+    /// <summary>What executes guest code.</summary>
+    public BackendChoice Backend { get; init; } = BackendChoice.Software;
+
     /// <summary>Time, date and random numbers are the same in each run.</summary>
     public bool IsDeterministic { get; init; }
 

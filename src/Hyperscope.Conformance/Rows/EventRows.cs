@@ -157,8 +157,13 @@ internal static class EventRows
         Expect(access, data.Access, "access");
     }
 
-    internal static void ControlCr(ConformanceContext t, int cr, bool enable, int vcpu = 0) =>
-        t.Call(MessageId.VcpuControlCr, PayloadBuilder.Vcpu(vcpu).U8(cr).U8(enable ? 1 : 0).U16(0).U32(0));
+    internal static void ControlCr(ConformanceContext t, int cr, bool enable, int vcpu = 0)
+    {
+        RawReply reply = t.Peer.Call(MessageId.VcpuControlCr, PayloadBuilder.Vcpu(vcpu).U8(cr).U8(enable ? 1 : 0).U16(0).U32(0).ToArray());
+        if (enable && reply.Error == -(int)KvmError.NotSupported)
+            throw new NotApplicableException("the server has no Cr events (EOPNOTSUPP from VCPU_CONTROL_CR)");
+        Check(MessageId.VcpuControlCr, reply, KvmError.None);
+    }
 
     internal static void ControlMsr(ConformanceContext t, uint msr, bool enable, int vcpu = 0) =>
         t.Call(MessageId.VcpuControlMsr, PayloadBuilder.Vcpu(vcpu).U8(enable ? 1 : 0).U8(0).U16(0).U32(msr));

@@ -62,6 +62,15 @@ public enum VmCapabilities
     /// <summary>The guest can switch views by VMFUNC.</summary>
     ViewFunction = 1 << 5,
 
+    /// <summary>CPUID is reported.</summary>
+    CpuidEvents = 1 << 6,
+
+    /// <summary>INT3 is reported.</summary>
+    BreakpointEvents = 1 << 7,
+
+    /// <summary>Hypercalls are reported.</summary>
+    HypercallEvents = 1 << 8,
+
     /// <summary>Everything the software CPU offers.</summary>
-    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents | Views | ViewFunction,
+    All = SingleStep | DescriptorEvents | ControlRegisterEvents | XsetbvEvents | Views | ViewFunction | CpuidEvents | BreakpointEvents | HypercallEvents,
 }

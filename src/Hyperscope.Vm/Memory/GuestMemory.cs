@@ -87,7 +87,7 @@ public sealed class GuestMemory : IDisposable
             _file ??= _path is null ? new SharedMemory("hyperscope-ram", 0) : SharedMemory.CreateFile(_path, 0);
             _file.Grow(gpa.Value + bytes);
             _file.Discard(gpa.Value, bytes);
-            slot = new MemorySlot(first, frames, _file.Map(gpa.Value, bytes), isReadOnly);
+            slot = new MemorySlot(first, frames, _file, isReadOnly);
             MemorySlot[] slots = [.. _slots, slot];
             Array.Sort(slots, static (left, right) => left.First.Value.CompareTo(right.First.Value));
             Volatile.Write(ref _slots, slots);

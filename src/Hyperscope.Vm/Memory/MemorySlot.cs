@@ -7,10 +7,13 @@ namespace Hyperscope.Vm;
 public sealed class MemorySlot
 {
     private readonly MemoryMapping _mapping;
+    private readonly SharedMemory _file;
     private readonly bool _referenced;
 
-    internal MemorySlot(Gfn first, ulong frames, MemoryMapping mapping, bool isReadOnly)
+    internal MemorySlot(Gfn first, ulong frames, SharedMemory file, bool isReadOnly)
     {
+        MemoryMapping mapping = file.Map(first.Address.Value, frames << Gfn.PageShift);
+        _file = file;
         First = first;
         Frames = frames;
         IsReadOnly = isReadOnly;
@@ -36,6 +39,10 @@ public sealed class MemorySlot
 
     /// <summary>True if the frame lies in this slot.</summary>
     public bool Contains(Gfn gfn) => gfn.Value - First.Value < Frames;
+
+    /// <summary>Maps the same memory once more, for a back end that restricts what the guest sees of it. The caller disposes it.</summary>
+    /// <exception cref="LinuxException">mmap failed.</exception>
+    public MemoryMapping MapAgain() => _file.Map(First.Address.Value, Frames << Gfn.PageShift);
 
     internal void Release()
     {

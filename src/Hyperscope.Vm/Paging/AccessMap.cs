@@ -38,6 +38,10 @@ public sealed class AccessMap
     /// <summary>Held by whoever changes the map. Taken before any lock of a back end, never after one.</summary>
     public Lock WriterLock { get; } = new();
 
+    /// <summary>Called with each frame whose rights or watches have changed and the kinds of access that stop nowhere in it, or with null:
+    /// every restriction was lifted. The caller holds <see cref="WriterLock"/>.</summary>
+    public Action<Gfn?, PageAccess>? Changed { get; set; }
+
     /// <summary>Number of frames whose rights are not <see cref="PageAccess.All"/>.</summary>
     public long RestrictedFrames => Volatile.Read(ref _restricted);
 
@@ -76,6 +80,13 @@ public sealed class AccessMap
         if ((bits & Watched) != 0)
             _ = Volatile.Read(ref _watches).TryGetValue(gfn, out watched);
         return (PageAccess)(bits & 7);
+    }
+
+    /// <summary>The kinds of access that neither the rights of a frame nor a watch on any of its bytes concerns.</summary>
+    public PageAccess Unhindered(Gfn gfn)
+    {
+        PageAccess denied = Denied(gfn.Value, out WatchedBytes? watched);
+        return PageAccess.All & ~(denied | (watched?.Kinds ?? PageAccess.None));
     }
 
     /// <summary>True if an access inside one page is denied: by the rights of its frame, or by a watch on a byte of it.</summary>
@@ -141,11 +152,13 @@ public sealed class AccessMap
         if (watched.Kinds != PageAccess.None)
         {
             SetBits(gfn, ~Watched, Watched);
+            Changed?.Invoke(new Gfn(gfn), Unhindered(new Gfn(gfn)));
             return grew;
         }
 
         SetBits(gfn, ~Watched, 0);
         _ = _watches.TryRemove(gfn, out _);
+        Changed?.Invoke(new Gfn(gfn), Unhindered(new Gfn(gfn)));
         _budget.Return(watched.Bytes);
         _watchBytes -= watched.Bytes;
         return false;
@@ -199,6 +212,7 @@ public sealed class AccessMap
         else if (denied == PageAccess.None)
             _restricted--;
         Version++;
+        Changed?.Invoke(gfn, Unhindered(gfn));
         return PageAccess.All & ~before;
     }
 
@@ -211,6 +225,7 @@ public sealed class AccessMap
         Volatile.Write(ref _directory, new byte[]?[64]);
         _restricted = 0;
         Version++;
+        Changed?.Invoke(null, PageAccess.All);
     }
 
     /// <summary>Calls <paramref name="visit"/> for each restricted frame of a range, in ascending order.</summary>

@@ -64,6 +64,8 @@ internal sealed class VmRunCommand : CliCommand
         CustomParser = Values.Count,
     };
 
+    private readonly Option<string?> _backend = BackendChoice.Option();
+
     private readonly Option<string?> _clock = new("--clock")
     {
         Description = "Where guest time comes from: host (unless given), or deterministic, from the instructions of a single vCPU, so that runs repeat",
@@ -130,7 +132,7 @@ internal sealed class VmRunCommand : CliCommand
     public VmRunCommand()
         : base(
             "run",
-            "Run a VM on the software CPU, with introspection. Until it ends, or Ctrl-C (on a terminal: Ctrl-A X).",
+            "Run a VM with introspection, on the software CPU or KVM. Until it ends, or Ctrl-C (on a terminal: Ctrl-A X).",
             new("hyperscope vm run --boot debian", "A Debian kernel and a shell on this terminal"),
             new("hyperscope vm run --boot debian --add tools:/opt/tools", "The same with files of the host's"),
             new("hyperscope vm run --image builtin:selftest --kvmi-listen unix:/run/vm.sock", "A VM that tools can attach to"),
@@ -139,8 +141,8 @@ internal sealed class VmRunCommand : CliCommand
             new("hyperscope vm run --kernel vmlinuz --initrd initrd.img --append console=ttyS0", "Another kernel"),
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
-        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _add, _firmware, _memory, _memoryFile, _vcpus, _clock, _connect,
-            _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
+        foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _add, _firmware, _memory, _memoryFile, _vcpus, _backend,
+            _clock, _connect, _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
         }
@@ -169,6 +171,8 @@ internal sealed class VmRunCommand : CliCommand
                 result.AddError($"--clock {result.GetValue(_clock)} is not known; there are: host, deterministic");
             else if (result.GetValue(_clock) == "deterministic" && result.GetValue(_vcpus) > 1)
                 result.AddError($"--clock deterministic goes with one vCPU, not {result.GetValue(_vcpus)}");
+            if (result.GetValue(_clock) == "deterministic" && result.GetValue(_backend) is ("kvm" or "auto"))
+                result.AddError("--clock deterministic goes with the software CPU: KVM counts no instructions");
         });
     }
 
@@ -191,6 +195,7 @@ internal sealed class VmRunCommand : CliCommand
             MemoryBytes = parsed.GetValue(_memory),
             MemoryFile = parsed.GetValue(_memoryFile),
             VcpuCount = parsed.GetValue(_vcpus),
+            Backend = new BackendChoice(parsed.GetValue(_backend) ?? "software"),
             IsDeterministic = parsed.GetValue(_clock) == "deterministic",
             ConnectTo = parsed.GetValue(_connectGreeting) ?? parsed.GetValue(_connect),
             HasHandshake = parsed.GetValue(_connectGreeting) is not null,

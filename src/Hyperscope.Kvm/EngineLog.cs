@@ -1,0 +1,20 @@
+using Hyperscope.Vm;
+using Microsoft.Extensions.Logging;
+
+namespace Hyperscope.Kvm;
+
+/// <summary>What this project logs; event ids 5001 to 5099.</summary>
+internal static partial class EngineLog
+{
+    [LoggerMessage(5001, LogLevel.Information, "Protections near {Gpa} are coarser than asked for: the process has too many differing memory ranges")]
+    public static partial void ProtectionIsCoarse(this ILogger logger, Gpa gpa);
+
+    [LoggerMessage(5002, LogLevel.Information, "vCPU {Vcpu}: an instruction at {Gva} is none that the software CPU has; hardware executes it with memory open")]
+    public static partial void SteppedByHardware(this ILogger logger, VcpuIndex vcpu, Gva gva);
+
+    [LoggerMessage(5003, LogLevel.Error, "vCPU {Vcpu}: KVM_RUN gave up with exit {Exit}, detail 0x{Detail:x}")]
+    public static partial void CannotGoOn(this ILogger logger, VcpuIndex vcpu, uint exit, ulong detail);
+
+    [LoggerMessage(5004, LogLevel.Warning, "vCPU {Vcpu}: a write to {Gpa} was carried out by the kernel before it could be asked about; RETRY is not possible there")]
+    public static partial void WriteCannotBeRetried(this ILogger logger, VcpuIndex vcpu, Gpa gpa);
+}
