@@ -11,6 +11,7 @@ public sealed partial class LinuxGuest
     private readonly LinuxGuestOptions _options;
     private readonly Btf? _btf;
     private readonly string _noBtf;
+    private IntrospectedVm? _vm;
 
     internal LinuxGuest(IPhysicalMemory memory, LinuxGuestOptions options, KernelSymbols symbols, KernelLayout layout, Btf? btf, string noBtf)
     {
@@ -45,6 +46,10 @@ public sealed partial class LinuxGuest
     public Btf Btf => _btf ?? throw new LinuxGuestException(
         $"{_noBtf}, so nothing is known of its structures; symbols, system call table and IDT still work");
 
+    /// <summary>The VM that it runs in.</summary>
+    /// <exception cref="InvalidOperationException">It is read from memory that belongs to no VM.</exception>
+    public IntrospectedVm Vm => _vm ?? throw new InvalidOperationException("this guest was not found in a running VM");
+
     /// <summary>How long attaching took.</summary>
     public TimeSpan AttachTime { get; private set; }
 
@@ -64,6 +69,7 @@ public sealed partial class LinuxGuest
         List<VcpuStart> vcpus = await VcpuStart.ReadAsync(vm, cancellation).ConfigureAwait(false);
         LinuxGuest guest = await AttachAsync(new VmPhysicalMemory(vm), vcpus, options, cancellation).ConfigureAwait(false);
         guest.AttachTime = Stopwatch.GetElapsedTime(started);
+        guest._vm = vm;
         return guest;
     }
 
@@ -72,6 +78,13 @@ public sealed partial class LinuxGuest
     {
         var cache = new PageCache(_memory);
         return new GuestReader(cache, new AddressSpace(cache, Layout.PageTable, Layout.IsFiveLevel));
+    }
+
+    /// <summary>The same, but believes that the image and the direct map are where they belong: no page tables are read for those.</summary>
+    internal GuestReader OpenDirect()
+    {
+        var cache = new PageCache(_memory);
+        return new GuestReader(cache, new AddressSpace(cache, Layout.PageTable, Layout.IsFiveLevel, Layout.PhysicalOf));
     }
 
     internal static async Task<LinuxGuest> AttachAsync(

@@ -16,7 +16,11 @@ public readonly record struct MappedRange(Gva Start, Gpa Gpa, ulong Length, bool
 /// <summary>An address space of the guest: the root of its page tables, walked here and not by the VM.</summary>
 /// <remarks>4-level and 5-level paging; what is above kernel addresses in a table of user mode (page table isolation) is not mapped there.
 /// Source: SDM vol. 3, "4-Level Paging and 5-Level Paging".</remarks>
-internal sealed class AddressSpace(PageCache cache, Gpa root, bool fiveLevel)
+/// <param name="cache">Where the tables are read.</param>
+/// <param name="root">The top table.</param>
+/// <param name="fiveLevel">Whether there are five levels.</param>
+/// <param name="direct">What is known without the tables, or null.</param>
+internal sealed class AddressSpace(PageCache cache, Gpa root, bool fiveLevel, Func<Gva, Gpa?>? direct = null)
 {
     private const ulong Present = 1, Writable = 2, User = 4, Large = 0x80, NoExecute = 1UL << 63;
     private const ulong FrameMask = 0x000f_ffff_ffff_f000;
@@ -39,7 +43,7 @@ internal sealed class AddressSpace(PageCache cache, Gpa root, bool fiveLevel)
     public ValueTask<Gpa?> TranslateAsync(Gva gva, CancellationToken cancellation) =>
         _translations.TryGetValue(gva.Value >> Gfn.PageShift, out ulong frame)
             ? new ValueTask<Gpa?>(new Gpa((frame << Gfn.PageShift) | (uint)gva.PageOffset))
-            : WalkAsync(gva, cancellation);
+            : direct?.Invoke(gva) is { } gpa ? new ValueTask<Gpa?>(gpa) : WalkAsync(gva, cancellation);
 
     /// <summary>All mapped ranges, neighbours with the same rights that are neighbours in physical memory joined.</summary>
     /// <param name="start">First address, inside the same canonical half as <paramref name="end"/>.</param>

@@ -19,6 +19,7 @@ public sealed class Btf
     private readonly int[] _offsets; // by type id; id 0 is void
     private readonly Lazy<Dictionary<string, int>> _structs;
     private readonly Lazy<Dictionary<string, int>> _functions;
+    private readonly Lazy<Dictionary<string, int>> _scalars;
     private readonly Lazy<Dictionary<string, long>> _enumerators;
     private readonly ConcurrentDictionary<int, BtfStruct> _decoded = [];
 
@@ -30,6 +31,7 @@ public sealed class Btf
         _offsets = offsets;
         _structs = new(() => IndexNames(static kind => kind is BtfKind.Struct or BtfKind.Union));
         _functions = new(() => IndexNames(static kind => kind == BtfKind.Function));
+        _scalars = new(() => IndexNames(static kind => kind is BtfKind.Int or BtfKind.Typedef));
         _enumerators = new(IndexEnumerators);
     }
 
@@ -98,6 +100,14 @@ public sealed class Btf
 
         found = new BtfFunction(name, new BtfType(this, TargetOf(prototype)), parameters);
         return true;
+    }
+
+    /// <summary>An integer type or typedef by name, such as <c>umode_t</c>.</summary>
+    public bool TryTypeNamed(string name, out BtfType type)
+    {
+        bool found = _scalars.Value.TryGetValue(name, out int id);
+        type = new BtfType(this, id);
+        return found;
     }
 
     /// <summary>The value of an enumerator by name, searched in all enums.</summary>

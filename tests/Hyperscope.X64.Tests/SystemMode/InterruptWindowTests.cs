@@ -179,6 +179,29 @@ public sealed class InterruptWindowTests : IDisposable
         Assert.Equal(0UL, _bench.Vcpu.InstructionsRetired);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void An_instruction_that_an_observer_let_through_comes_before_an_interrupt(bool isNmi)
+    {
+        var observer = new AnsweringObserver
+        {
+            Limit = 2,
+            Answer = (in _) =>
+            {
+                _controller.HasNmi = isNmi;
+                if (!isNmi)
+                    _controller.Raise(0x40);
+            },
+        };
+        _bench.Machine.Memory.PageTracker.Subscribe(observer);
+        _bench.Machine.Watch(Code + 1, 1, PageAccess.Execute);
+        SetFlags(0x202);
+        Assert.Equal(isNmi ? 2 : 0x40, RunCode([0x90, 0x90, 0x90]));
+        Assert.Equal(Code + 2, _bench.Stack(1)[0]);
+        Assert.Equal(Code + 1, Assert.Single(observer.Log).Gpa);
+    }
+
     private void SetFlags(ulong flags)
     {
         KvmRegs registers = _bench.Machine.Registers;
