@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using System.Text;
 using Hyperscope.Guard;
-using Hyperscope.Guests;
 using Hyperscope.GuestLinux;
+using Hyperscope.Guests;
 
 namespace Hyperscope.Cli.Running;
 
