@@ -52,6 +52,10 @@ public sealed class LabGuest : IAsyncDisposable
             ?? $"no outcome; the guest printed:\n{string.Join('\n', lines)}";
     }
 
+    /// <summary>What the kernel's log complains of; a program of the lab that met an exception, as a guard wants it to, is none.</summary>
+    public Task<string[]> ComplaintsAsync() =>
+        RunAsync("dmesg | grep -E 'WARNING:|BUG|Oops|Call Trace|general protection|segfault' | grep -v ' attack\\['");
+
     /// <summary>Attaches a tool that may do everything.</summary>
     internal async Task<(Introspector Server, IntrospectedVm Tool)> AttachAsync(CancellationToken cancellation)
     {

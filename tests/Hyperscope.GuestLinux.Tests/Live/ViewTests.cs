@@ -263,7 +263,7 @@ public sealed partial class ViewTests(RandomizedGuest live) : IClassFixture<Rand
         times.Sort();
         TestContext.Current.SendDiagnosticMessage($"{count} processes: median {times[5]:f1} ms, best {times[0]:f1} ms, worst {times[9]:f1} ms");
         Assert.InRange(count, 100, 1000);
-        
+
         // Just these: a shell that waits for everything would also wait for what other tests left running.
         await live.RunAsync("kill $crowd; wait $crowd 2>/dev/null");
     }
