@@ -126,7 +126,10 @@ internal sealed class BareVm : IPageTrackSubscriber, IDisposable
     {
         try
         {
-            _ = vcpu.Run(returnOnHalt: true);
+            RunOutcome outcome = vcpu.Run(returnOnHalt: true);
+            vcpu.GetRegisters(out KvmRegs registers);
+            if (outcome == RunOutcome.Shutdown || (outcome == RunOutcome.Halted && registers.Rcx != 0))
+                throw new InvalidOperationException($"vCPU {vcpu.Index} ended with {outcome} at 0x{registers.Rip:x}, {registers.Rcx} rounds left");
         }
         catch (Exception failure) when (failure is InvalidOperationException or IOException)
         {
