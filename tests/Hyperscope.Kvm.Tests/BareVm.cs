@@ -5,13 +5,12 @@ using Hyperscope.X64;
 
 namespace Hyperscope.Kvm.Tests;
 
-/// <summary>vCPUs of the KVM back end without a board or descriptor tables, each at CPL 0 in 64-bit mode with the first 2 MiB mapped to
-/// themselves. Each adds one to a counter of its own on each of some pages, round after round, then halts.</summary>
+/// <summary>vCPUs of the KVM back end without a board, in flat 64-bit mode. Each adds one to a counter of its own on each of some pages, round after round, then halts.</summary>
 internal sealed class BareVm : IPageTrackSubscriber, IDisposable
 {
     public const int Pages = 4;
 
-    private const ulong Tables = 0x1000, Code = 0x4000, FirstPage = 0x10_000, Bytes = 0x40_000;
+    private const ulong Code = FlatLongMode.End, FirstPage = 0x10_000, Bytes = 0x40_000;
 
     private readonly KvmBackend _backend;
     private readonly ProcessorGroup _group;
@@ -23,9 +22,7 @@ internal sealed class BareVm : IPageTrackSubscriber, IDisposable
     {
         Memory.AddSlot(new Gpa(0), Bytes);
         byte[] image = new byte[FirstPage];
-        BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan((int)Tables), Tables + 0x1000 + 3);
-        BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan((int)Tables + 0x1000), Tables + 0x2000 + 3);
-        BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan((int)Tables + 0x2000), 0x83);
+        FlatLongMode.WriteTables(image);
 
         // inc qword [rdi], on each page; dec rcx; jnz; hlt
         List<byte> code = [];
@@ -41,13 +38,7 @@ internal sealed class BareVm : IPageTrackSubscriber, IDisposable
         foreach (SoftwareVcpu vcpu in _group.Vcpus)
         {
             vcpu.GetSpecialRegisters(out KvmSregs special);
-            var segment = new KvmSegment { Limit = uint.MaxValue, Selector = 8, Type = 0xB, Present = 1, S = 1, L = 1, G = 1 };
-            special.Cs = segment;
-            special.Ds = special.Es = special.Fs = special.Gs = special.Ss = segment with { Selector = 16, Type = 3, L = 0, Db = 1 };
-            special.Cr0 = 0x8000_0011;
-            special.Cr3 = Tables;
-            special.Cr4 = 0x20;
-            special.Efer = 0x500;
+            FlatLongMode.Enter(ref special);
             vcpu.SetSpecialRegisters(special);
             vcpu.SetRegisters(new KvmRegs { Rip = Code, Rcx = rounds, Rdi = Counter(vcpu.Index.Value, 0).Value, Rflags = 2 });
             vcpu.Start();

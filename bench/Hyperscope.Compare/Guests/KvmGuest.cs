@@ -22,9 +22,10 @@ internal sealed class KvmGuest : IDisposable
 
     public SoftwareVcpu Vcpu { get; }
 
-    /// <summary>Back to the first instruction.</summary>
+    /// <summary>Back to the first instruction, from HLT too.</summary>
     public void Rewind()
     {
+        Vcpu.Reset();
         Vcpu.GetSpecialRegisters(out KvmSregs special);
         (KvmRegs general, special) = BareGuest.Registers(special);
         Vcpu.SetSpecialRegisters(special);
