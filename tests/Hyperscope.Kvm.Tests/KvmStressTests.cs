@@ -17,7 +17,7 @@ public sealed class KvmStressTests(ITestOutputHelper output)
     public void Each_write_to_a_restricted_page_is_one_event(int vcpus)
     {
         Need();
-        ulong rounds = IsLong ? 100_000UL : 200;
+        ulong rounds = IsLong ? 100_000UL : 100;
         using var vm = new BareVm(vcpus, rounds);
         long[] events = new long[vcpus];
         vm.OnAccess = (vcpu, access) =>
@@ -43,7 +43,7 @@ public sealed class KvmStressTests(ITestOutputHelper output)
     public void No_event_is_lost_or_doubled_while_rights_change(int vcpus, int seed)
     {
         Need();
-        ulong rounds = IsLong ? 300_000UL : 1500;
+        ulong rounds = IsLong ? 300_000UL : 600;
         output.WriteLine($"seed {seed}");
         var random = new Random(seed);
         using var vm = new BareVm(vcpus, rounds);
