@@ -483,8 +483,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             return StorePair<TFormat>(c, o, Handlers.Get<ulong>(c, o->S));
         }
@@ -499,8 +499,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             ulong* source = Mem.Read<ulong, TAddressing>(c, o);
             return source != null && StorePair<TFormat>(c, o, *source);
         }
@@ -536,8 +536,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             byte* source = (byte*)c + o->S;
             return LoadPair<TFormat, TMode>(c, o, TFormat.Load(source), TFormat.Load(source + TFormat.Size));
         }
@@ -553,8 +553,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             TSource* source = VectorUnit.Read<TSource, TAddressing>(c, o);
             if (source == null)
                 return false;

@@ -406,8 +406,8 @@ internal static unsafe class VectorShuffles
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             MmxHandlers.Set(c, o->D, TOp.Apply(MmxHandlers.Get(c, o->D), Vector128.CreateScalar(o->Immediate).AsByte(), 0));
             return true;
@@ -451,8 +451,8 @@ internal static unsafe class VectorShuffles
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             Put(c, o, Handlers.Get<ushort>(c, o->S));
             return true;
         }
@@ -470,8 +470,8 @@ internal static unsafe class VectorShuffles
         public static bool Run<TAddressing>(CpuState* c, Op* o)
             where TAddressing : struct, IAddressing
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             ushort* source = Mem.Read<ushort, TAddressing>(c, o);
             if (source == null)
                 return false;
