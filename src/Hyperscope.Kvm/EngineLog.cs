@@ -17,4 +17,7 @@ internal static partial class EngineLog
 
     [LoggerMessage(5004, LogLevel.Warning, "vCPU {Vcpu}: a write to {Gpa} was carried out by the kernel before it could be asked about; RETRY is not possible there")]
     public static partial void WriteCannotBeRetried(this ILogger logger, VcpuIndex vcpu, Gpa gpa);
+
+    [LoggerMessage(5005, LogLevel.Warning, "vCPU {Vcpu}: the kernel reports a triple fault at {Rip}, CR2 {Cr2}, IDT at {Idt}")]
+    public static partial void ShutDown(this ILogger logger, VcpuIndex vcpu, Gva rip, Gva cr2, Gva idt);
 }

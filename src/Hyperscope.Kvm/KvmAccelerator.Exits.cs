@@ -34,6 +34,7 @@ internal sealed partial class KvmAccelerator
             case KvmExitReason.Interrupted or KvmExitReason.SetTaskPriority:
                 return null;
             case KvmExitReason.Shutdown:
+                _logger.ShutDown(_owner.Index, new Gva(page.Regs.Rip), new Gva(page.Sregs.Cr2), new Gva(page.Sregs.Idt.Base));
                 return AcceleratorExit.Shutdown;
             case KvmExitReason.ReadMsr or KvmExitReason.WriteMsr:
                 page.Msr.Error = 0;
