@@ -39,8 +39,9 @@ public sealed unsafe partial class SoftwareVcpu
     internal bool TryWriteCr3(Op* o, ulong value)
     {
         const ulong KeepTranslations = 1UL << 63;
-        if ((_c->Cr4 & Cr4.Pcide) != 0)
-            value &= ~KeepTranslations; // Deviation: translations are not tagged with the PCID, so they never survive
+        bool mayKeep = (_c->Cr4 & Cr4.Pcide) != 0 && (value & KeepTranslations) != 0;
+        if (mayKeep)
+            value &= ~KeepTranslations;
         if (_c->IsLongMode && value >> PhysicalBits != 0)
             return StopWith(o, X64.Vector.GeneralProtection, 0);
         if (!_c->IsLongMode)
@@ -52,8 +53,10 @@ public sealed unsafe partial class SoftwareVcpu
 
         if (!AllowControlRegisterWrite(o, 3, _c->Cr3, ref value))
             return false;
+        ulong before = _c->Cr3;
         _c->Cr3 = value & ((1UL << PhysicalBits) - 1);
-        FlushTranslations();
+        if (!mayKeep || _c->Cr3 != before) // translations are not tagged with the PCID: those of another address space never survive
+            FlushLocalTranslations();
         return true;
     }
 

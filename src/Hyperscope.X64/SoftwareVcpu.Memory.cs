@@ -304,11 +304,13 @@ public sealed unsafe partial class SoftwareVcpu
 
     private void CacheTranslation(ulong linear, in Translation translation, ulong frame, byte* page, PageAccess denied, bool isReadOnly)
     {
+        if (translation.IsExecutable)
+            NoteCodePage(linear, translation.IsGlobal);
         if (_hasDataBreakpoints && IsWatchedPage(linear))
             return;
         ulong tag = linear >> 12;
         TlbEntry* entry = _c->Tlb + (tag & Tlb.IndexMask);
-        _tlb.NoteFill(entry);
+        _tlb.NoteFill(entry, translation.IsGlobal);
         bool canRead = (denied & PageAccess.Read) == 0;
 
         // Write without read cannot be expressed by hardware either: rights 2 and 6 act as 0 and 4 (kvmi-abi.md 5.1).

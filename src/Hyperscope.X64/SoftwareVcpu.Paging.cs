@@ -6,7 +6,7 @@ namespace Hyperscope.X64;
 /// <summary>The walk of the guest's page tables (SDM vol. 3, "Paging").</summary>
 public sealed unsafe partial class SoftwareVcpu
 {
-    private const ulong Present = 1 << 0, Writable = 1 << 1, UserPage = 1 << 2, Accessed = 1 << 5, Dirty = 1 << 6, LargePage = 1 << 7,
+    private const ulong Present = 1 << 0, Writable = 1 << 1, UserPage = 1 << 2, Accessed = 1 << 5, Dirty = 1 << 6, LargePage = 1 << 7, GlobalPage = 1 << 8,
         NoExecute = 1UL << 63;
 
     /// <summary>MAXPHYADDR, as CPUID 0x80000008 says.</summary>
@@ -18,8 +18,18 @@ public sealed unsafe partial class SoftwareVcpu
     // PAE paging has no ignored bits between the address and NX.
     private const ulong PaeReservedBits = ~NoExecute & ~((1UL << PhysicalBits) - 1);
 
+    private const int CodePageBits = 12, LargeShift = 22, ContextMask = 3;
+
+    // Links between blocks are good for one epoch of one privilege context. They are as much a cached translation as an entry of the TLB, so
+    // which pages they may lead to is remembered: coarsely for INVLPG, and for each context whether any of them is not global.
+    private readonly ulong[] _epochs = new ulong[Tlb.Contexts];
+    private readonly bool[] _hasLocalCode = new bool[Tlb.Contexts];
+    private readonly ulong[] _codePages = new ulong[1 << (CodePageBits - 6)];
     private ulong _epoch = 1;
-    private ulong _largeLow = ulong.MaxValue, _largeHigh;
+
+    // INVLPG of an address in a large page ends the translations of all of it: which those are is remembered coarsely, 1 GB pages as one range.
+    private readonly ulong[] _largePages = new ulong[1 << (CodePageBits - 6)];
+    private ulong _hugeLow = ulong.MaxValue, _hugeHigh;
 
     /// <summary>What a walk found.</summary>
     internal struct Translation
@@ -29,7 +39,9 @@ public sealed unsafe partial class SoftwareVcpu
         /// <summary>May be cached for writing: allowed, and the dirty bit is set.</summary>
         public bool IsWritable;
         public bool IsExecutable;
-        public bool IsLarge;
+
+        /// <summary>Survives a change of address space (G, with CR4.PGE).</summary>
+        public bool IsGlobal;
     }
 
     /// <summary>Whose rights an access is made with.</summary>
@@ -68,15 +80,34 @@ public sealed unsafe partial class SoftwareVcpu
         foreach (ViewCache cache in _tlbs)
             cache.Tlb.Flush();
         Flushes++;
-        _largeLow = ulong.MaxValue;
-        _largeHigh = 0;
+        _hugeLow = ulong.MaxValue;
+        _hugeHigh = 0;
+        Array.Clear(_largePages);
+        Array.Clear(_codePages);
+        Array.Clear(_hasLocalCode);
         AdvanceEpoch();
+    }
+
+    /// <summary>Forgets what a change of address space ends: all but global translations, and the links that lead to other code than theirs.</summary>
+    internal void FlushLocalTranslations()
+    {
+        foreach (ViewCache cache in _tlbs)
+            cache.Tlb.FlushLocal();
+        _epoch++;
+        for (int context = 0; context < Tlb.Contexts; context++)
+        {
+            if (_hasLocalCode[context])
+                _epochs[context] = _epoch;
+            _hasLocalCode[context] = false;
+        }
+
+        SelectContext();
     }
 
     /// <summary>INVLPG.</summary>
     internal void FlushPage(ulong linear)
     {
-        if (linear >= _largeLow && linear <= _largeHigh)
+        if ((linear >= _hugeLow && linear <= _hugeHigh) || IsNoted(_largePages, linear >> LargeShift))
         {
             FlushTranslations();
             return;
@@ -84,13 +115,26 @@ public sealed unsafe partial class SoftwareVcpu
 
         foreach (ViewCache cache in _tlbs)
             cache.Tlb.FlushPage(linear);
-        AdvanceEpoch();
+        if (IsNoted(_codePages, linear >> 12))
+            AdvanceEpoch();
     }
+
+    /// <summary>Remembers that links may lead to a page from now on.</summary>
+    private void NoteCodePage(ulong linear, bool isGlobal)
+    {
+        Note(_codePages, linear >> 12);
+        if (!isGlobal)
+            _hasLocalCode[(int)_c->Generation & ContextMask] = true;
+    }
+
+    private static void Note(ulong[] pages, ulong page) => pages[(int)(page >> 6) & (pages.Length - 1)] |= 1UL << (int)page;
+
+    private static bool IsNoted(ulong[] pages, ulong page) => (pages[(int)(page >> 6) & (pages.Length - 1)] & 1UL << (int)page) != 0;
 
     /// <summary>Makes every block link and jump-cache entry be looked up again, and selects the set of translations for the current context.</summary>
     internal void AdvanceEpoch()
     {
-        _epoch++;
+        _epochs.AsSpan().Fill(++_epoch);
         SelectContext();
     }
 
@@ -99,7 +143,7 @@ public sealed unsafe partial class SoftwareVcpu
     {
         int context = _c->Cpl == 3 ? 2 : (_c->SystemFlags & Rflags.Ac) != 0 ? 1 : 0;
         _c->Tlb = _tlb.Select(context);
-        _c->Generation = (_epoch << 4) | (uint)context | (_c->Is64Bit ? 8u : _c->Cs.Default32 ? 4u : 0u);
+        _c->Generation = (_epochs[context] << 4) | (uint)context | (_c->Is64Bit ? 8u : _c->Cs.Default32 ? 4u : 0u);
     }
 
     private static uint FaultCode(PageAccess kind, bool isUser, bool reportFetch) =>
@@ -283,11 +327,15 @@ public sealed unsafe partial class SoftwareVcpu
         translation.Gpa = gpa;
         translation.IsWritable = (entry & Dirty) != 0 && IsAllowed(PageAccess.Write, isUser, allowed, forbidden);
         translation.IsExecutable = IsAllowed(PageAccess.Execute, isUser, allowed, forbidden);
-        translation.IsLarge = pageMask != 0xFFF;
-        if (translation.IsLarge)
+        translation.IsGlobal = (entry & GlobalPage) != 0 && (_c->Cr4 & Cr4.Pge) != 0;
+        if (pageMask >= 1UL << LargeShift)
         {
-            _largeLow = Math.Min(_largeLow, linear & ~pageMask);
-            _largeHigh = Math.Max(_largeHigh, linear | pageMask);
+            _hugeLow = Math.Min(_hugeLow, linear & ~pageMask);
+            _hugeHigh = Math.Max(_hugeHigh, linear | pageMask);
+        }
+        else if (pageMask != 0xFFF)
+        {
+            Note(_largePages, linear >> LargeShift);
         }
     }
 

@@ -19,7 +19,7 @@ public sealed unsafe class TlbTests
                 for (int index = 0; index < fills; index++)
                 {
                     TlbEntry* entry = set + (((index * 7) + round) & (int)Tlb.IndexMask);
-                    tlb.NoteFill(entry);
+                    tlb.NoteFill(entry, isGlobal: (index & 1) != 0);
                     entry->ReadTag = entry->WriteTag = entry->ExecuteTag = (ulong)index;
                 }
             }

@@ -37,6 +37,10 @@ internal sealed unsafe class Tlb : IDisposable
     private readonly short[] _listed = new short[Contexts * MaxListed];
     private readonly int[] _filled = new int[Contexts];
 
+    // The same for those of them that are not global.
+    private readonly short[] _listedLocal = new short[Contexts * MaxListed];
+    private readonly int[] _local = new int[Contexts];
+
     public Tlb()
     {
         // Sound: owned by this object until Dispose; every index is masked to Entries.
@@ -49,6 +53,23 @@ internal sealed unsafe class Tlb : IDisposable
     /// <summary>Forgets everything. Sets not in use are emptied when they are selected.</summary>
     public void Flush() => _stale.AsSpan().Fill(true);
 
+    /// <summary>Forgets what is not global: a set with few such entries loses just those, one with many loses all.</summary>
+    public void FlushLocal()
+    {
+        for (int context = 0; context < Contexts; context++)
+        {
+            if (_local[context] > MaxListed)
+            {
+                _stale[context] = true;
+                continue;
+            }
+
+            foreach (short index in _listedLocal.AsSpan(context * MaxListed, _local[context]))
+                Clear(_entries + (context * Entries) + index);
+            _local[context] = 0;
+        }
+    }
+
     /// <summary>The entries of a context, emptied first if a flush is due.</summary>
     public TlbEntry* Select(int context)
     {
@@ -58,14 +79,14 @@ internal sealed unsafe class Tlb : IDisposable
     }
 
     /// <summary>Notes that an entry is about to get a translation.</summary>
-    public void NoteFill(TlbEntry* entry)
+    /// <param name="entry">The entry, of the set in use.</param>
+    /// <param name="isGlobal">The translation survives a change of address space.</param>
+    public void NoteFill(TlbEntry* entry, bool isGlobal)
     {
-        int position = (int)(entry - _entries), context = position >> EntryBits, filled = _filled[context];
-        if (filled > MaxListed)
-            return;
-        if (filled < MaxListed)
-            _listed[(context * MaxListed) + filled] = (short)(position & (int)IndexMask);
-        _filled[context] = filled + 1;
+        int position = (int)(entry - _entries), context = position >> EntryBits;
+        Note(_listed, ref _filled[context], context, position);
+        if (!isGlobal)
+            Note(_listedLocal, ref _local[context], context, position);
     }
 
     /// <summary>Drops one page from every context (INVLPG).</summary>
@@ -115,6 +136,16 @@ internal sealed unsafe class Tlb : IDisposable
         }
 
         _filled[context] = 0;
+        _local[context] = 0;
         _stale[context] = false;
+    }
+
+    private static void Note(short[] list, ref int count, int context, int position)
+    {
+        if (count > MaxListed)
+            return;
+        if (count < MaxListed)
+            list[(context * MaxListed) + count] = (short)(position & (int)IndexMask);
+        count++;
     }
 }

@@ -11,6 +11,8 @@ public sealed class TranslationCacheTests : IDisposable
     private const ulong Page = 0x6_0000, First = 0x7_0000, Second = 0x8_0000, Entry = 0x9_0000;
     private const ulong Rights = TestMachine.PagePresent | TestMachine.PageWritable;
 
+    private const ulong Global = 1 << 8;
+
     private readonly LongModeBench _bench = new();
     private readonly ulong _slot;
 
@@ -301,6 +303,130 @@ public sealed class TranslationCacheTests : IDisposable
         });
         KvmRegs registers = machine.Registers;
         Assert.Equal((5 * 0x1111UL, 5 * 0x2222UL, 0x505UL), (registers.Rax, registers.Rbx, registers.Rbp));
+    }
+
+    [Fact]
+    public void A_global_translation_outlives_CR3_until_INVLPG()
+    {
+        EnableGlobalPages();
+        _bench.Machine.Write64(_slot, First | Rights | Global);
+        WriteCounters();
+        Run(a =>
+        {
+            a.call(Page + 8);
+            a.mov(rax, __qword_ptr[Page]);
+            SetEntry(a, Second | Rights | Global);
+            FlushPage(a, Flush.WriteCr3);
+            a.call(Page + 8);
+            a.mov(rbx, __qword_ptr[Page]);
+            FlushPage(a, Flush.InvlpgInside);
+            a.call(Page + 8);
+            a.mov(rdx, __qword_ptr[Page]);
+        });
+        KvmRegs registers = _bench.Machine.Registers;
+        Assert.Equal((0x1111UL, 0x1111UL, 0x2222UL, 0x102UL), (registers.Rax, registers.Rbx, registers.Rdx, registers.Rbp));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(31)]
+    [InlineData(32)]
+    [InlineData(33)]
+    [InlineData(60)]
+    public void Translations_that_are_not_global_end_with_CR3_among_global_ones(int pages)
+    {
+        const ulong Pages = 0x10_0000;
+        EnableGlobalPages();
+        ulong slot = SlotOf(Pages);
+        for (int page = 0; page < pages; page++)
+            _bench.Machine.Write64(slot + ((ulong)page * 8), First | Rights);
+        Run(a =>
+        {
+            Label again = a.CreateLabel(), read = a.CreateLabel(), remap = a.CreateLabel();
+            a.mov(ecx, 2);
+            a.Label(ref again);
+            a.mov(r8, Pages);
+            a.mov(edx, (uint)pages);
+            a.Label(ref read);
+            a.add(rbx, __qword_ptr[r8]);
+            a.add(r8, 0x1000);
+            a.dec(edx);
+            a.jne(read);
+            a.mov(r9, slot);
+            a.mov(edx, (uint)pages);
+            a.Label(ref remap);
+            a.mov(__qword_ptr[r9], (int)(Second | Rights));
+            a.add(r9, 8);
+            a.dec(edx);
+            a.jne(remap);
+            FlushPage(a, Flush.WriteCr3);
+            a.dec(ecx);
+            a.jne(again);
+        });
+        Assert.Equal((ulong)pages * 0x3333, _bench.Machine.Registers.Rbx);
+    }
+
+    [Fact]
+    public void Code_that_is_not_global_ends_with_CR3_though_its_callers_are()
+    {
+        EnableGlobalPages();
+        WriteCounters();
+        Run(a =>
+        {
+            Label again = a.CreateLabel();
+            a.mov(ecx, 3);
+            a.Label(ref again);
+            a.call(Page + 8); // linked after the first time
+            a.dec(ecx);
+            a.jne(again);
+            SetEntry(a, Second | Rights);
+            FlushPage(a, Flush.WriteCr3);
+            a.call(Page + 8);
+        });
+        Assert.Equal(0x103UL, _bench.Machine.Registers.Rbp);
+    }
+
+    [Fact]
+    public void The_same_CR3_with_bit_63_keeps_translations()
+    {
+        Run(a =>
+        {
+            a.mov(r8, cr4);
+            a.or(r8, (int)Cr4.Pcide);
+            a.mov(cr4, r8);
+            a.mov(rax, __qword_ptr[Page]);
+            SetEntry(a, Second | Rights);
+            a.mov(r8, cr3);
+            a.bts(r8, 63);
+            a.mov(cr3, r8);
+            a.mov(rbx, __qword_ptr[Page]);
+            FlushPage(a, Flush.WriteCr3);
+            a.mov(rdx, __qword_ptr[Page]);
+        });
+        KvmRegs registers = _bench.Machine.Registers;
+        Assert.Equal((0x1111UL, 0x1111UL, 0x2222UL), (registers.Rax, registers.Rbx, registers.Rdx));
+    }
+
+    private void WriteCounters()
+    {
+        _bench.Machine.Write(First + 8, TestMachine.AssembleBytes(CpuMode.Bits64, a => { a.add(rbp, 1); a.ret(); }, Page + 8));
+        _bench.Machine.Write(Second + 8, TestMachine.AssembleBytes(CpuMode.Bits64, a => { a.add(rbp, 0x100); a.ret(); }, Page + 8));
+    }
+
+    // Everything below 2 MB but the page is global, the code of the test included.
+    private void EnableGlobalPages()
+    {
+        ulong table = SlotOf(0);
+        for (ulong slot = table; slot < table + 4096; slot += 8)
+        {
+            ulong entry = _bench.Machine.Read64(slot);
+            if ((entry & TestMachine.PagePresent) != 0 && slot != _slot)
+                _bench.Machine.Write64(slot, entry | Global);
+        }
+
+        _bench.Vcpu.GetSpecialRegisters(out KvmSregs sregs);
+        sregs.Cr4 |= Cr4.Pge;
+        _bench.Vcpu.SetSpecialRegisters(sregs);
     }
 
     private void Run(Action<Assembler> code) => Assert.Equal(RunOutcome.Stopped, _bench.Machine.RunProgram(code, 100_000));
