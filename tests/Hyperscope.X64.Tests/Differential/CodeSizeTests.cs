@@ -1,7 +1,6 @@
 using Hyperscope.TestKit;
 using Hyperscope.Vm;
 using Hyperscope.X64.Decoding;
-using Hyperscope.X64.Execution;
 
 namespace Hyperscope.X64.Tests.Differential;
 

@@ -1,6 +1,5 @@
 using Hyperscope.TestKit;
 using Hyperscope.Vm;
-using Hyperscope.X64.Execution;
 
 namespace Hyperscope.X64.Tests.SystemMode;
 
