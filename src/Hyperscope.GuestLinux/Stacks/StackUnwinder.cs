@@ -2,11 +2,8 @@ namespace Hyperscope.GuestLinux;
 
 /// <summary>Follows a stack of the kernel upwards.</summary>
 /// <param name="memory">The stack.</param>
-/// <param name="find">The unwind entry for an address, or null.</param>
-/// <param name="describe">The name of an address.</param>
-/// <param name="isCode">Whether an address may be one of code.</param>
-internal sealed class StackUnwinder(
-    GuestReader memory, Func<Gva, ValueTask<OrcEntry?>> find, Func<Gva, string> describe, Func<Gva, bool> isCode)
+/// <param name="code">What is known of addresses.</param>
+internal sealed class StackUnwinder(GuestReader memory, IStackCode code)
 {
     public const int MaxFrames = 128;
 
@@ -32,7 +29,7 @@ internal sealed class StackUnwinder(
         while (true)
         {
             var ip = new Gva(at.Ip);
-            _frames.Add(new StackFrame(ip, new Gva(at.Sp), describe(ip), source));
+            _frames.Add(new StackFrame(ip, new Gva(at.Sp), await code.DescribeAsync(ip, cancellation).ConfigureAwait(false), source));
             if (_frames.Count == MaxFrames)
                 return new CallStack(_frames, $"more than {MaxFrames} frames", false);
             if (!_seen.Add((at.Ip, at.Sp)))
@@ -40,11 +37,11 @@ internal sealed class StackUnwinder(
             try
             {
                 // A return address may be the first one behind its function.
-                OrcEntry? entry = await find(source == FrameSource.Unwound ? new Gva(at.Ip - 1) : ip).ConfigureAwait(false);
+                OrcEntry? entry = await code.FindAsync(source == FrameSource.Unwound ? new Gva(at.Ip - 1) : ip, cancellation).ConfigureAwait(false);
                 if (entry is { Kind: OrcKind.End })
                     return new CallStack(_frames, "end of stack", true);
                 if (entry is null or { Kind: OrcKind.Undefined })
-                    return await ScanAsync(at, $"no unwind entry for {describe(ip)}", cancellation).ConfigureAwait(false);
+                    return await ScanAsync(at, $"no unwind entry for {_frames[^1].Symbol}", cancellation).ConfigureAwait(false);
                 (at, source) = await NextAsync(at, entry.Value, cancellation).ConfigureAwait(false);
             }
             catch (GuestAddressException missing)
@@ -58,7 +55,7 @@ internal sealed class StackUnwinder(
 
             if (at.IsUser)
                 return new CallStack(_frames, "user mode", true);
-            if (!isCode(new Gva(at.Ip)))
+            if (!await code.IsCodeAsync(new Gva(at.Ip), cancellation).ConfigureAwait(false))
                 return await ScanAsync(at, $"0x{at.Ip:x} is no code", cancellation).ConfigureAwait(false);
         }
     }
@@ -109,14 +106,19 @@ internal sealed class StackUnwinder(
         byte[] stack = new byte[ScannedBytes];
         ulong start = (at.Sp + 7) & ~7UL;
         int length = await memory.TryReadAsync(new Gva(start), stack, cancellation).ConfigureAwait(false);
-        byte[] code = new byte[7];
+        byte[] before = new byte[7];
         int found = 0;
         for (int offset = 0; offset + 8 <= length && found < MaxScanned; offset += 8)
         {
             var ip = new Gva(BinaryPrimitives.ReadUInt64LittleEndian(stack.AsSpan(offset)));
-            if (!isCode(ip) || await memory.TryReadAsync(new Gva(ip.Value - 7), code, cancellation).ConfigureAwait(false) != 7 || !FollowsCall(code))
+            if (!await code.IsCodeAsync(ip, cancellation).ConfigureAwait(false)
+                || await memory.TryReadAsync(new Gva(ip.Value - 7), before, cancellation).ConfigureAwait(false) != before.Length || !FollowsCall(before))
+            {
                 continue;
-            _frames.Add(new StackFrame(ip, new Gva(start + (ulong)offset + 8), describe(ip), FrameSource.Scanned));
+            }
+
+            string symbol = await code.DescribeAsync(ip, cancellation).ConfigureAwait(false);
+            _frames.Add(new StackFrame(ip, new Gva(start + (ulong)offset + 8), symbol, FrameSource.Scanned));
             found++;
         }
 

@@ -146,9 +146,17 @@ public sealed class UnwinderTests
 
     private async Task<CallStack> UnwindAsync(ulong rip)
     {
-        var unwinder = new StackUnwinder(
-            Reader(), ip => new(_entries.TryGetValue(ip.Value, out OrcEntry entry) ? entry : null), static ip => $"{ip}",
-            static ip => ip.Value is >= Code and < Code + 0x1000);
+        var unwinder = new StackUnwinder(Reader(), new MadeUpCode(_entries));
         return await unwinder.UnwindAsync(new KvmRegs { Rip = rip, Rsp = Stack, Rbp = 0x999 }, isUser: false, Cancel);
+    }
+
+    private sealed class MadeUpCode(Dictionary<ulong, OrcEntry> entries) : IStackCode
+    {
+        public ValueTask<OrcEntry?> FindAsync(Gva ip, CancellationToken cancellation) =>
+            new(entries.TryGetValue(ip.Value, out OrcEntry entry) ? entry : null);
+
+        public ValueTask<bool> IsCodeAsync(Gva ip, CancellationToken cancellation) => new(ip.Value is >= Code and < Code + 0x1000);
+
+        public ValueTask<string> DescribeAsync(Gva ip, CancellationToken cancellation) => new($"{ip}");
     }
 }
