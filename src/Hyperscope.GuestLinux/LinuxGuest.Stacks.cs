@@ -8,10 +8,19 @@ public sealed partial class LinuxGuest
     /// <param name="cancellation">Ends the reading.</param>
     /// <remarks>Followed by the kernel's own unwind tables (ORC); where they do not help, return addresses that lie on the stack are added
     /// and marked as <see cref="FrameSource.Scanned"/>.</remarks>
-    public async Task<CallStack> StackAsync(KvmRegs registers, ushort codeSelector, CancellationToken cancellation = default)
+    public Task<CallStack> StackAsync(KvmRegs registers, ushort codeSelector, CancellationToken cancellation = default) =>
+        StackAsync(registers, codeSelector, OpenSymbols(), cancellation);
+
+    /// <inheritdoc cref="StackAsync(KvmRegs, ushort, CancellationToken)"/>
+    /// <param name="registers">Its general registers.</param>
+    /// <param name="codeSelector">Its CS: in user mode there is nothing to follow.</param>
+    /// <param name="symbols">Names for its frames, opened while it stood still.</param>
+    /// <param name="cancellation">Ends the reading.</param>
+    public async Task<CallStack> StackAsync(KvmRegs registers, ushort codeSelector, SymbolMap symbols, CancellationToken cancellation = default)
     {
+        ArgumentNullException.ThrowIfNull(symbols);
         GuestReader reader = OpenMemory();
-        var unwinder = new StackUnwinder(reader, new KernelCode(this, reader, OpenSymbols()));
+        var unwinder = new StackUnwinder(reader, new KernelCode(this, reader, symbols));
         return await unwinder.UnwindAsync(registers, (codeSelector & 3) == 3, cancellation).ConfigureAwait(false);
     }
 

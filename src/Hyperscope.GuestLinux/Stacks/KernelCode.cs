@@ -35,8 +35,8 @@ internal sealed class KernelCode : IStackCode
     }
 
     /// <inheritdoc/>
-    public async ValueTask<bool> IsCodeAsync(Gva ip, CancellationToken cancellation) =>
-        IsKernelCode(ip) || await _symbols.ModuleOfAsync(ip, cancellation).ConfigureAwait(false) is not null;
+    public async ValueTask<bool> IsCodeAsync(Gva ip, CancellationToken cancellation) => IsKernelCode(ip)
+        || (_guest.HasBtf ? await _symbols.ModuleOfAsync(ip, cancellation).ConfigureAwait(false) is not null : _guest.Layout.Modules.Contains(ip));
 
     /// <inheritdoc/>
     public ValueTask<string> DescribeAsync(Gva ip, CancellationToken cancellation) => _symbols.DescribeAsync(ip, cancellation);

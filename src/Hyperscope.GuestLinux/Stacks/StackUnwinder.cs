@@ -7,7 +7,7 @@ internal sealed class StackUnwinder(GuestReader memory, IStackCode code)
 {
     public const int MaxFrames = 128;
 
-    private const int ScannedBytes = 4096, MaxScanned = 24;
+    private const int ScannedBytes = 4096, MaxScanned = 24, CallLength = 7;
 
     // Offsets in struct pt_regs, which is part of the ABI of ptrace.
     private const int R13Offset = 16, BpOffset = 32, R10Offset = 56, DxOffset = 96, DiOffset = 112, IpOffset = 128, RegistersSize = 168;
@@ -106,13 +106,13 @@ internal sealed class StackUnwinder(GuestReader memory, IStackCode code)
         byte[] stack = new byte[ScannedBytes];
         ulong start = (at.Sp + 7) & ~7UL;
         int length = await memory.TryReadAsync(new Gva(start), stack, cancellation).ConfigureAwait(false);
-        byte[] before = new byte[7];
+        byte[] before = new byte[CallLength];
         int found = 0;
         for (int offset = 0; offset + 8 <= length && found < MaxScanned; offset += 8)
         {
             var ip = new Gva(BinaryPrimitives.ReadUInt64LittleEndian(stack.AsSpan(offset)));
             if (!await code.IsCodeAsync(ip, cancellation).ConfigureAwait(false)
-                || await memory.TryReadAsync(new Gva(ip.Value - 7), before, cancellation).ConfigureAwait(false) != before.Length || !FollowsCall(before))
+                || await memory.TryReadAsync(new Gva(ip.Value - CallLength), before, cancellation).ConfigureAwait(false) != before.Length || !FollowsCall(before))
             {
                 continue;
             }
@@ -125,11 +125,22 @@ internal sealed class StackUnwinder(GuestReader memory, IStackCode code)
         return new CallStack(_frames, reason, false);
     }
 
-    /// <summary>Whether bytes end with a call: <c>call rel32</c>, or <c>call r/m64</c> of 2, 3, 6 or 7 bytes.</summary>
-    internal static bool FollowsCall(ReadOnlySpan<byte> before) =>
-        before[^5] == 0xe8 || IsIndirect(before[^2..]) || IsIndirect(before[^3..]) || IsIndirect(before[^6..]) || IsIndirect(before[^7..]);
+    /// <summary>Whether 7 bytes end with a call: <c>call rel32</c>, or <c>call r/m64</c> of 2 to 7 bytes.</summary>
+    internal static bool FollowsCall(ReadOnlySpan<byte> before)
+    {
+        if (before.Length < CallLength)
+            return false;
+        if (before[^5] == 0xe8)
+            return true;
+        for (int length = 2; length <= CallLength; length++)
+        {
+            // ff /2, with or without a REX prefix in front
+            if (before[^length] == 0xff && (before[^(length - 1)] >> 3 & 7) == 2)
+                return true;
+        }
 
-    private static bool IsIndirect(ReadOnlySpan<byte> code) => code[0] == 0xff && (code[1] >> 3 & 7) == 2;
+        return false;
+    }
 
     private static ulong Signed(short offset) => (ulong)(long)offset;
 

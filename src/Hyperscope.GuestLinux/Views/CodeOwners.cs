@@ -25,7 +25,19 @@ internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks wal
     {
         KernelRange area = guest.Layout.Modules;
         var joined = new List<KernelRange>();
-        foreach (MappedRange mapped in await reader.MappingsAsync(area.Start, area.End, walks.MaxEntries, cancellation).ConfigureAwait(false))
+        IReadOnlyList<MappedRange> all = [];
+        try
+        {
+            all = await reader.MappingsAsync(area.Start, area.End, walks.MaxEntries, cancellation).ConfigureAwait(false);
+        }
+        catch (LinuxGuestException odd)
+        {
+            walks.CutOff(odd.Message, area.Start);
+        }
+
+        if (all.Count >= walks.MaxEntries)
+            walks.CutOff($"there are more than {walks.MaxEntries} mappings where modules are loaded", all[^1].Start);
+        foreach (MappedRange mapped in all)
         {
             if (mapped.IsExecutable != isExecutable)
                 continue;
