@@ -127,9 +127,10 @@ public sealed partial class LinuxGuest
                 if (attempt == Attempts || (walks.Truncation is null && (isPlausible is null || isPlausible(items))))
                     return new GuestList<T>(items, walks.Truncation);
             }
-            catch (GuestAddressException) when (attempt < Attempts)
+            catch (GuestAddressException missing)
             {
-                continue;
+                if (attempt == Attempts)
+                    return new GuestList<T>([], new Truncation("what the list hangs on has no memory", missing.Gva));
             }
         }
     }

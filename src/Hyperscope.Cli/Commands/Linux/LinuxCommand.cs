@@ -46,11 +46,6 @@ internal abstract class LinuxCommand : ToolCommand
 
     /// <summary>Prints a list: as JSON, or as columns of which the last may be of any width.</summary>
     protected int Write<TItem, TRecord>(
-        ParseResult parsed, IReadOnlyList<TItem> items, Func<TItem, TRecord> record, JsonTypeInfo<LinuxListRecord<TRecord>> type, string headings,
-        Func<TItem, string[]> cells) => Write(parsed, items, (items as GuestList<TItem>)?.Truncation, record, type, headings, cells);
-
-    /// <summary>The same for what is put together from several lists.</summary>
-    protected int Write<TItem, TRecord>(
         ParseResult parsed, IReadOnlyList<TItem> items, Truncation? truncation, Func<TItem, TRecord> record,
         JsonTypeInfo<LinuxListRecord<TRecord>> type, string headings, Func<TItem, string[]> cells)
     {
