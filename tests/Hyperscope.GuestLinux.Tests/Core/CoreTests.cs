@@ -63,7 +63,7 @@ public sealed class CoreTests(EventGuest live)
                 ulong.Parse(info["SYMBOL(swapper_pg_dir)"], NumberStyles.HexNumber, CultureInfo.InvariantCulture));
 
             // What drgn and crash look for; and it is what the kernel itself would give kdump.
-            Assert.Empty(NeededKeys.Where(key => !info.ContainsKey(key)));
+            Assert.All(NeededKeys, key => Assert.Contains(key, info));
             string[] place = (await live.RunAsync("cat /sys/kernel/vmcoreinfo"))[^1].Split(' ');
             byte[] own = await live.Vm.ReadPhysicalAsync(
                 new Gpa(Convert.ToUInt64(place[0], 16)), (int)Math.Min(Convert.ToUInt64(place[1], 16), 4096), Cancel);
