@@ -33,13 +33,13 @@ public sealed partial class LinuxGuest
     /// <summary>The <c>struct task_struct</c> that a vCPU executes.</summary>
     /// <param name="gsBase">The base of its GS segment, or what SWAPGS would make it (KERNEL_GS_BASE): the one that is a kernel address.</param>
     /// <param name="cancellation">Ends the reading.</param>
-    public async ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation = default)
-    {
-        ulong offset = Symbols.TryAddressOf("current_task", out Gva direct)
-            ? direct.Value
-            : Symbols.AddressOf("pcpu_hot").Value + (ulong)Btf.StructOf("pcpu_hot").Offset("current_task");
-        return await OpenMemory().ReadPointerAsync(gsBase + offset, cancellation).ConfigureAwait(false);
-    }
+    public async ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation = default) =>
+        await OpenMemory().ReadPointerAsync(gsBase + CurrentTaskOffset, cancellation).ConfigureAwait(false);
+
+    /// <summary>Where the address of the running <c>struct task_struct</c> is, in bytes from the base of GS.</summary>
+    public ulong CurrentTaskOffset => Symbols.TryAddressOf("current_task", out Gva direct)
+        ? direct.Value
+        : Symbols.AddressOf("pcpu_hot").Value + (ulong)Btf.StructOf("pcpu_hot").Offset("current_task");
 
     /// <summary>The page tables of a process in kernel mode, for <see cref="GuestReader.WithRoot"/>; null for kernel threads and zombies.</summary>
     public async ValueTask<Gpa?> PageTableOfAsync(LinuxProcess process, CancellationToken cancellation = default)

@@ -24,7 +24,6 @@ internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks wal
     public async ValueTask<List<KernelRange>> MappedAsync(bool isExecutable, CancellationToken cancellation)
     {
         KernelRange area = guest.Layout.Modules;
-        var joined = new List<KernelRange>();
         IReadOnlyList<MappedRange> all = [];
         try
         {
@@ -37,17 +36,7 @@ internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks wal
 
         if (all.Count >= walks.MaxEntries)
             walks.CutOff($"there are more than {walks.MaxEntries} mappings where modules are loaded", all[^1].Start);
-        foreach (MappedRange mapped in all)
-        {
-            if (mapped.IsExecutable != isExecutable)
-                continue;
-            if (joined.Count != 0 && joined[^1].End == mapped.Start)
-                joined[^1] = joined[^1] with { End = mapped.End };
-            else
-                joined.Add(new KernelRange(mapped.Start, mapped.End));
-        }
-
-        return joined;
+        return KernelRange.Join(all.Where(mapped => mapped.IsExecutable == isExecutable));
     }
 
     /// <summary>What is left of ranges, which ascend and do not overlap, when whole pages of others are taken out.</summary>

@@ -5,8 +5,6 @@ internal sealed class Walks(GuestReader reader, Btf btf, int maxEntries)
 {
     private const int MaxDepth = 64;
 
-    public GuestReader Reader => reader;
-
     /// <summary>Entries that a walk takes at most.</summary>
     public int MaxEntries => maxEntries;
 
