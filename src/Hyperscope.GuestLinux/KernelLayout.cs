@@ -13,6 +13,21 @@ public readonly record struct KernelRange(Gva Start, Gva End)
 
     /// <inheritdoc/>
     public override string ToString() => $"{Start}-{End}";
+
+    /// <summary>Mappings, in order, as ranges: neighbours in virtual memory are one, wherever they are in physical memory.</summary>
+    internal static List<KernelRange> Join(IEnumerable<MappedRange> mappings)
+    {
+        var joined = new List<KernelRange>();
+        foreach (MappedRange mapped in mappings)
+        {
+            if (joined.Count != 0 && joined[^1].End == mapped.Start)
+                joined[^1] = joined[^1] with { End = mapped.End };
+            else
+                joined.Add(new KernelRange(mapped.Start, mapped.End));
+        }
+
+        return joined;
+    }
 }
 
 /// <summary>Where the running kernel has its parts.</summary>

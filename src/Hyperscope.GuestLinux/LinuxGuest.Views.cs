@@ -4,6 +4,9 @@ public sealed partial class LinuxGuest
 {
     private const int Attempts = 3;
 
+    // The kernel frees such memory after a grace period of RCU, and nothing says when that is over.
+    private static readonly TimeSpan BeforeLookingAgain = TimeSpan.FromMilliseconds(100);
+
     /// <summary>How this guest is looked at.</summary>
     internal LinuxGuestOptions Options => _options;
 
@@ -30,13 +33,13 @@ public sealed partial class LinuxGuest
     /// <summary>The <c>struct task_struct</c> that a vCPU executes.</summary>
     /// <param name="gsBase">The base of its GS segment, or what SWAPGS would make it (KERNEL_GS_BASE): the one that is a kernel address.</param>
     /// <param name="cancellation">Ends the reading.</param>
-    public async ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation = default)
-    {
-        ulong offset = Symbols.TryAddressOf("current_task", out Gva direct)
-            ? direct.Value
-            : Symbols.AddressOf("pcpu_hot").Value + (ulong)Btf.StructOf("pcpu_hot").Offset("current_task");
-        return await OpenMemory().ReadPointerAsync(gsBase + offset, cancellation).ConfigureAwait(false);
-    }
+    public async ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation = default) =>
+        await OpenMemory().ReadPointerAsync(gsBase + CurrentTaskOffset, cancellation).ConfigureAwait(false);
+
+    /// <summary>Where the address of the running <c>struct task_struct</c> is, in bytes from the base of GS.</summary>
+    public ulong CurrentTaskOffset => Symbols.TryAddressOf("current_task", out Gva direct)
+        ? direct.Value
+        : Symbols.AddressOf("pcpu_hot").Value + (ulong)Btf.StructOf("pcpu_hot").Offset("current_task");
 
     /// <summary>The page tables of a process in kernel mode, for <see cref="GuestReader.WithRoot"/>; null for kernel threads and zombies.</summary>
     public async ValueTask<Gpa?> PageTableOfAsync(LinuxProcess process, CancellationToken cancellation = default)
@@ -56,11 +59,27 @@ public sealed partial class LinuxGuest
     public Task<GuestList<LinuxFile>> FilesAsync(LinuxProcess process, CancellationToken cancellation = default) =>
         ViewAsync((reader, walks) => new ProcessMemoryReader(this, reader, walks).FilesAsync(process.Files, cancellation));
 
-    /// <summary>Loaded modules, those included that the list or the index hides.</summary>
+    /// <summary>Loaded modules, those included that are missing in the list, in an index or everywhere.</summary>
     public Task<GuestList<LinuxModule>> ModulesAsync(CancellationToken cancellation = default) =>
         ViewAsync(
-            (reader, walks) => new ModuleReader(this, reader, walks).AllAsync(cancellation),
+            async (reader, walks) => (await new ModuleReader(this, reader, walks).AllAsync(cancellation).ConfigureAwait(false)).Modules,
             static list => !list.Any(static module => module.IsHidden));
+
+    /// <summary>Executable memory where modules are loaded that belongs to no module, not even to a hidden one, nor to BPF, kprobes or
+    /// ftrace.</summary>
+    /// <remarks>What only initialises a module, or is being unloaded, is nobody's until it is freed: what is found is looked at again a
+    /// little later, for which the guest has to run.</remarks>
+    public async Task<GuestList<KernelRange>> UnownedCodeAsync(CancellationToken cancellation = default)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            GuestList<KernelRange> found = await ViewAsync(async (reader, walks) =>
+                (await new ModuleReader(this, reader, walks).AllAsync(cancellation).ConfigureAwait(false)).Unowned).ConfigureAwait(false);
+            if (found.Count == 0 || attempt == Attempts)
+                return found;
+            await Task.Delay(BeforeLookingAgain, cancellation).ConfigureAwait(false);
+        }
+    }
 
     /// <summary>Sockets that processes have open.</summary>
     public Task<GuestList<LinuxSocket>> SocketsAsync(CancellationToken cancellation = default) =>
@@ -108,9 +127,10 @@ public sealed partial class LinuxGuest
                 if (attempt == Attempts || (walks.Truncation is null && (isPlausible is null || isPlausible(items))))
                     return new GuestList<T>(items, walks.Truncation);
             }
-            catch (GuestAddressException) when (attempt < Attempts)
+            catch (GuestAddressException missing)
             {
-                continue;
+                if (attempt == Attempts)
+                    return new GuestList<T>([], new Truncation("what the list hangs on has no memory", missing.Gva));
             }
         }
     }

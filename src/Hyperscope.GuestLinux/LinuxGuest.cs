@@ -73,6 +73,9 @@ public sealed partial class LinuxGuest
         return guest;
     }
 
+    /// <summary>Opens the names of the kernel and of its modules. Modules are looked at when the first address of one is asked for.</summary>
+    public SymbolMap OpenSymbols() => new(this);
+
     /// <summary>Opens kernel memory as it is from now on: pages are fetched when they are first needed, and kept.</summary>
     public GuestReader OpenMemory()
     {

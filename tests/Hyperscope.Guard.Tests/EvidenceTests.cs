@@ -64,14 +64,4 @@ public sealed class EvidenceTests
         foreach (JsonProperty property in document.RootElement.EnumerateObject())
             Assert.Contains($"`{property.Name}`", text, StringComparison.Ordinal);
     }
-
-    [Theory]
-    [InlineData("0000e811223344", true)] // call rel32
-    [InlineData("0000000000ffd0", true)] // call rax
-    [InlineData("00000041ff5308", true)] // call [r11+8]
-    [InlineData("00000000000090", false)]
-    [InlineData("0000e911223344", false)] // jmp rel32
-    [InlineData("ffd0", false)] // too short to be sure of
-    public void Return_address_is_told_by_the_call_before_it(string before, bool follows) =>
-        Assert.Equal(follows, Disassembly.FollowsCall(Convert.FromHexString(before)));
 }

@@ -6,7 +6,7 @@ namespace Hyperscope.Cli.Output;
 internal sealed record LinuxEventRecord(
     string Time, string Event, int Vcpu, int Pid, int Tgid, string Comm, string Summary, int? ChildPid = null, int? ChildTgid = null, string? Path = null,
     string? Interpreter = null, IReadOnlyList<string>? Arguments = null, int? Status = null, int? Signal = null, int? Syscall = null, string? Name = null,
-    IReadOnlyList<LinuxArgumentRecord>? Parameters = null, string? Module = null, string? Flags = null)
+    IReadOnlyList<LinuxArgumentRecord>? Parameters = null, string? Module = null, string? Flags = null, bool? Is32Bit = null)
 {
     public static LinuxEventRecord Of(GuestEvent seen)
     {
@@ -22,6 +22,7 @@ internal sealed record LinuxEventRecord(
             {
                 Syscall = call.Number,
                 Name = call.Name,
+                Is32Bit = call.Is32Bit ? true : null,
                 Parameters = [.. call.Arguments.Select(static one => new LinuxArgumentRecord(one.Name, one.Type, $"0x{one.Value:x}", one.Text))],
             },
             ModuleLoaded loaded => record with { Name = loaded.Name, Module = $"{loaded.Module}" },

@@ -19,7 +19,8 @@ internal sealed record LinuxFileRecord(int Fd, string Path, string Flags, ulong 
 internal sealed record LinuxModulePartRecord(string Part, string Start, string End);
 
 internal sealed record LinuxModuleRecord(
-    string Name, ulong Size, int References, string State, string Base, string Address, IReadOnlyList<LinuxModulePartRecord> Parts, bool Hidden, string FoundIn);
+    string Name, ulong Size, int References, string State, string Base, string Address, IReadOnlyList<LinuxModulePartRecord> Parts, bool Hidden, string FoundIn,
+    string MissingIn);
 
 internal sealed record LinuxSocketRecord(
     string Protocol, string Type, string State, string Local, string Remote, ulong Inode, int Pid, int Fd, string Sock);
@@ -32,7 +33,7 @@ internal sealed record LinuxBpfRecord(uint Id, string Type, string Name, string 
 
 internal sealed record LinuxLogRecord(ulong Sequence, double Seconds, int Level, int Facility, string Text);
 
-internal sealed record LinuxSymbolRecord(string Address, string Type, string Name, ulong? Offset);
+internal sealed record LinuxSymbolRecord(string Address, string Type, string Name, ulong? Offset, string? Module);
 
 /// <summary>What the commands about Linux guests print with <c>--json</c>.</summary>
 [JsonSourceGenerationOptions(

@@ -48,23 +48,6 @@ internal static class Disassembly
             : null;
     }
 
-    /// <summary>Whether an address follows a call, judged by the bytes before it.</summary>
-    public static bool FollowsCall(ReadOnlySpan<byte> before)
-    {
-        if (before.Length < 7)
-            return false;
-        if (before[^5] == 0xe8)
-            return true;
-        for (int length = 2; length <= 7; length++)
-        {
-            // ff /2, with or without a REX prefix in front
-            if (before[^length] == 0xff && (before[^(length - 1)] >> 3 & 7) == 2)
-                return true;
-        }
-
-        return false;
-    }
-
     /// <summary>Memory as the vCPU sees it.</summary>
     public static GuestReader ReaderOf(LinuxGuest guest, KvmSregs system) =>
         guest.OpenMemory().WithRoot(new Gpa(system.Cr3 & 0x000f_ffff_ffff_f000));

@@ -5,10 +5,9 @@ namespace Hyperscope.Guard;
 /// <summary>Collects what there is to know about a violation, while its vCPU waits.</summary>
 internal sealed class EvidenceCollector(GuardOptions options)
 {
-    private const int MaxFrames = 16, MaxPlaces = 4096, StackBytes = 2048;
+    private const int MaxFrames = 16, MaxPlaces = 4096;
 
     private readonly ConcurrentDictionary<(string Rule, ulong Rip), int> _seen = [];
-    private ModuleIndex _modules = new([]);
 
     public async ValueTask<Violation> CollectAsync(GuardRule rule, GuardEvent e, Judgement judgement, CancellationToken cancellation)
     {
@@ -19,15 +18,16 @@ internal sealed class EvidenceCollector(GuardOptions options)
             return violation;
         try
         {
-            GuestReader seen = Disassembly.ReaderOf(e.Guest, e.System), kernel = e.Guest.OpenMemory();
+            GuestReader seen = Disassembly.ReaderOf(e.Guest, e.System);
+            SymbolMap symbols = e.Guest.OpenSymbols();
             (byte[] Bytes, string Text)? instruction = await Disassembly.AtAsync(seen, e.Registers.Rip, cancellation).ConfigureAwait(false);
             return violation with
             {
                 Instruction = new CodePlace(
-                    Hex(e.Registers.Rip), await NameAsync(e, e.Registers.Rip, cancellation).ConfigureAwait(false),
+                    Hex(e.Registers.Rip), await symbols.DescribeAsync(new Gva(e.Registers.Rip), cancellation).ConfigureAwait(false),
                     instruction is { } found ? Convert.ToHexStringLower(found.Bytes) : null, instruction?.Text),
                 Process = await ProcessAsync(e, cancellation).ConfigureAwait(false),
-                Stack = await ScanAsync(e, seen, kernel, cancellation).ConfigureAwait(false),
+                Stack = await StackAsync(e, symbols, cancellation).ConfigureAwait(false),
                 Registers = RegistersOf(e),
             };
         }
@@ -90,38 +90,17 @@ internal sealed class EvidenceCollector(GuardOptions options)
             process.Pid, process.Tgid, process.Comm, process.Credentials.Uid, process.ParentPid, Hex(task.Value), e.IsUserMode);
     }
 
-    // The kernel's unwind tables (ORC) are not read; what follows a call is taken for a return address.
-    private async ValueTask<CallStack?> ScanAsync(GuardEvent e, GuestReader seen, GuestReader kernel, CancellationToken cancellation)
+    private static async ValueTask<CallStack?> StackAsync(GuardEvent e, SymbolMap symbols, CancellationToken cancellation)
     {
         if (e.IsUserMode)
             return null;
-        byte[] stack = new byte[StackBytes], before = new byte[7];
-        int read = await seen.TryReadAsync(new Gva(e.Registers.Rsp), stack, cancellation).ConfigureAwait(false);
-        var frames = new List<CodePlace>();
-        for (int at = 0; at + 8 <= read && frames.Count < MaxFrames; at += 8)
-        {
-            ulong value = BinaryPrimitives.ReadUInt64LittleEndian(stack.AsSpan(at));
-            var place = new Gva(value);
-            if (!e.Guest.Layout.Text.Contains(place) && !e.Guest.Layout.Modules.Contains(place))
-                continue;
-            if (await kernel.TryReadAsync(new Gva(value - 7), before, cancellation).ConfigureAwait(false) == before.Length && Disassembly.FollowsCall(before))
-                frames.Add(new CodePlace(Hex(value), await NameAsync(e, value, cancellation).ConfigureAwait(false)));
-        }
-
-        return new CallStack("scan", frames);
-    }
-
-    private async ValueTask<string> NameAsync(GuardEvent e, ulong address, CancellationToken cancellation)
-    {
-        var place = new Gva(address);
-        if (e.Guest.Layout.Image.Contains(place))
-            return e.Guest.Symbols.Describe(place);
-        if (!e.Guest.HasBtf || !e.Guest.Layout.Modules.Contains(place))
-            return Hex(address);
-        if (_modules.Find(place) is { } known)
-            return known;
-        _modules = new ModuleIndex(await e.Guest.ModulesAsync(cancellation).ConfigureAwait(false));
-        return _modules.Find(place) ?? Hex(address);
+        GuestLinux.CallStack stack = await e.Guest.StackAsync(e.Registers, e.System.Cs.Selector, symbols, cancellation).ConfigureAwait(false);
+        StackFrame[] callers = [.. stack.Frames.Skip(1).Take(MaxFrames)]; // the first one is the instruction itself
+        int guesses = callers.Count(static frame => frame.Source == FrameSource.Scanned);
+        string method = guesses == 0 ? "orc" : guesses == callers.Length ? "scan" : "orc+scan";
+        return new CallStack(
+            method, [.. callers.Select(static frame => new CodePlace(
+                Hex(frame.Ip.Value), frame.Symbol, IsGuess: frame.Source == FrameSource.Scanned ? true : null))], stack.End);
     }
 
     private static Dictionary<string, string> RegistersOf(GuardEvent e)
@@ -151,12 +130,5 @@ internal sealed class EvidenceCollector(GuardOptions options)
             ["cr3"] = Hex(e.System.Cr3),
             ["cr4"] = Hex(e.System.Cr4),
         };
-    }
-
-    private sealed class ModuleIndex(IReadOnlyList<LinuxModule> modules)
-    {
-        public string? Find(Gva place) => modules.FirstOrDefault(module => module.Contains(place)) is { } module
-            ? $"[{module.Name}]+0x{place.Value - module.Base.Value:x}"
-            : null;
     }
 }

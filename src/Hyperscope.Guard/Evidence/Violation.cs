@@ -75,10 +75,11 @@ public sealed record RegisterChange(string Name, string Old, string New);
 
 /// <summary>A place in code.</summary>
 /// <param name="Address">Where.</param>
-/// <param name="Symbol">The same by name: <c>name+0x12</c>, <c>[module]+0x12</c>.</param>
+/// <param name="Symbol">The same by name: <c>name+0x12</c>, <c>name+0x12 [module]</c>.</param>
 /// <param name="Bytes">The instruction in hex; null in call stacks.</param>
 /// <param name="Text">The instruction in words; null in call stacks.</param>
-public sealed record CodePlace(string Address, string Symbol, string? Bytes = null, string? Text = null);
+/// <param name="IsGuess">Lies on the stack and follows a call, but may be left over from one that has ended; null where it is known.</param>
+public sealed record CodePlace(string Address, string Symbol, string? Bytes = null, string? Text = null, bool? IsGuess = null);
 
 /// <summary>The process that a vCPU executed.</summary>
 /// <param name="Pid">The thread's number.</param>
@@ -91,7 +92,8 @@ public sealed record CodePlace(string Address, string Symbol, string? Bytes = nu
 public sealed record ViolationProcess(int Pid, int Tgid, string Comm, uint Uid, int Parent, string Task, bool IsUserMode);
 
 /// <summary>Who called whom.</summary>
-/// <param name="Method">How it was found: <c>scan</c>, values on the stack that follow a call instruction, so stale ones may be among
-/// them.</param>
+/// <param name="Method">How it was found: <c>orc</c>, by the kernel's unwind tables; <c>scan</c>, values on the stack that follow a call
+/// instruction; <c>orc+scan</c>, by the tables as far as they led.</param>
 /// <param name="Frames">Return addresses, the innermost first.</param>
-public sealed record CallStack(string Method, IReadOnlyList<CodePlace> Frames);
+/// <param name="End">Why it ends there: <c>user mode</c>, <c>end of stack</c>, or why the tables led no further.</param>
+public sealed record CallStack(string Method, IReadOnlyList<CodePlace> Frames, string End = "");

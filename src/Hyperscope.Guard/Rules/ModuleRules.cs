@@ -113,7 +113,7 @@ internal sealed class HiddenModuleRule : GuardRule
     public override async Task<IReadOnlyList<string>> CheckAsync(LinuxGuest guest, CancellationToken cancellation) =>
         [.. (await guest.ModulesAsync(cancellation).ConfigureAwait(false))
             .Where(static module => module is { IsHidden: true, State: "Live" })
-            .Select(static module => $"module {module.Name} at {module.Base} is in one of list and tree only: {module.Found}")];
+            .Select(static module => $"module {module.Name} at {module.Base} is missing in {module.Missing}, found in {module.Found}")];
 
     private async ValueTask OnLoadAsync(HookCall call, CancellationToken cancellation)
     {

@@ -80,9 +80,5 @@ internal sealed class EventScene
 /// <param name="Task">The part of <c>struct task_struct</c> that says who it is.</param>
 internal sealed record TaskMembers(ulong CurrentTask, BtfSlice Task)
 {
-    public static TaskMembers Of(LinuxGuest guest) => new(
-        guest.Symbols.TryAddressOf("current_task", out Gva direct)
-            ? direct.Value
-            : guest.Symbols.AddressOf("pcpu_hot").Value + (ulong)guest.Btf.StructOf("pcpu_hot").Offset("current_task"),
-        guest.Btf.StructOf("task_struct").Slice("pid", "tgid", "comm"));
+    public static TaskMembers Of(LinuxGuest guest) => new(guest.CurrentTaskOffset, guest.Btf.StructOf("task_struct").Slice("pid", "tgid", "comm"));
 }

@@ -109,8 +109,11 @@ public sealed record SyscallEntered(EventOrigin Origin, int Number, string Name,
     /// <inheritdoc/>
     public override GuestEventKinds Kind => GuestEventKinds.SyscallEntered;
 
+    /// <summary>It came by the door for 32-bit programs, whose numbers are others.</summary>
+    public bool Is32Bit { get; init; }
+
     /// <inheritdoc/>
-    public override string Summary => $"{Name}({string.Join(", ", Arguments)})";
+    public override string Summary => $"{Name}({string.Join(", ", Arguments)}){(Is32Bit ? " 32-bit" : "")}";
 }
 
 /// <summary>An argument of a system call.</summary>

@@ -11,6 +11,11 @@ internal sealed class SyscallCatalog
 {
     private const string Entry = "__x64_sys_", Metadata = "__syscall_meta__", All = "all";
     private const int MaxParameters = 6;
+    private const ulong Compat = 2; // TS_COMPAT in thread_info.status
+
+    private static readonly string[] CompatEntries = ["__ia32_sys_", "__ia32_compat_sys_"];
+
+    private static readonly string[] CompatDoors = ["do_int80_syscall_32", "do_fast_syscall_32"];
 
     private readonly LinuxGuest _guest;
     private readonly Dictionary<int, SyscallSignature> _byNumber = [];
@@ -32,7 +37,8 @@ internal sealed class SyscallCatalog
             await catalog.AddAsync(reader, entry.Name, entry.Number, cancellation).ConfigureAwait(false);
         if (wanted.Contains(All))
         {
-            places.Add((guest.Symbols.AddressOf("do_syscall_64"), catalog.AnyEnteredAsync));
+            places.Add((guest.Symbols.AddressOf("do_syscall_64"), (scene, token) => catalog.AnyEnteredAsync(scene, (int)scene.Second, isCompat: false, token)));
+            places.AddRange(catalog.AllOf32Bit());
             return places;
         }
 
@@ -42,39 +48,82 @@ internal sealed class SyscallCatalog
             SyscallEntry? entry = int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int number)
                 ? table.FirstOrDefault(entry => entry.Number == number)
                 : table.FirstOrDefault(entry => entry.Name == name);
-            string symbol = Entry + (entry?.Name ?? name);
-            if (!guest.Symbols.TryAddressOf(symbol, out Gva function))
-                throw new LinuxGuestException($"kallsyms: this kernel has no system call {name} ({symbol}); `linux syscalls` lists all");
-            SyscallSignature signature = await catalog.AddAsync(reader, symbol[Entry.Length..], entry?.Number, cancellation).ConfigureAwait(false);
-            places.Add((function, (scene, token) => catalog.EnteredAsync(scene, signature, token)));
+            string known = entry?.Name ?? name;
+            Gva[] compat = [.. CompatEntries.Where(prefix => guest.Symbols.TryAddressOf(prefix + known, out _)).Select(prefix => guest.Symbols.AddressOf(prefix + known))];
+            bool isNative = guest.Symbols.TryAddressOf(Entry + known, out Gva native);
+            if (!isNative && compat.Length == 0)
+                throw new LinuxGuestException($"kallsyms: this kernel has no system call {name} ({Entry}{known}); `linux syscalls` lists all");
+            SyscallSignature signature = await catalog.AddAsync(reader, known, entry?.Number, cancellation).ConfigureAwait(false);
+            if (isNative)
+            {
+                // What takes no arguments is one function for both.
+                bool? isCompat = compat.Contains(native) ? null : false;
+                places.Add((native, (scene, token) => catalog.EnteredAsync(scene, signature, isCompat, token)));
+            }
+
+            foreach (Gva function in compat.Where(function => !isNative || function != native).Distinct())
+                places.Add((function, (scene, token) => catalog.EnteredAsync(scene, signature, isCompat: true, token)));
         }
 
         return places;
     }
 
-    // long __x64_sys_NAME(const struct pt_regs *regs)
-    private async ValueTask<GuestEvent?> EnteredAsync(EventScene scene, SyscallSignature signature, CancellationToken cancellation)
+    // long ia32_sys_call(const struct pt_regs *regs, unsigned int nr), where there is no table; before, the two that are called on entry.
+    private IEnumerable<(Gva At, EventDecoder Decode)> AllOf32Bit()
+    {
+        if (_guest.Symbols.TryAddressOf("ia32_sys_call", out Gva dispatch))
+            return [(dispatch, (scene, token) => AnyEnteredAsync(scene, (int)scene.Second, isCompat: true, token))];
+        return CompatDoors.Where(name => _guest.Symbols.TryAddressOf(name, out _))
+            .Select(name => (_guest.Symbols.AddressOf(name), new EventDecoder((scene, token) => AnyEnteredAsync(scene, null, isCompat: true, token))));
+    }
+
+    // long __x64_sys_NAME(const struct pt_regs *regs), and the same for __ia32_sys_NAME; null: whether the thread is in a 32-bit call is asked.
+    private async ValueTask<GuestEvent?> EnteredAsync(EventScene scene, SyscallSignature signature, bool? isCompat, CancellationToken cancellation)
+    {
+        StructView registers = await RegistersAsync(scene, cancellation).ConfigureAwait(false);
+        bool isNarrow = isCompat ?? await IsIn32BitCallAsync(scene, cancellation).ConfigureAwait(false);
+        int number = isNarrow ? registers.Int32("orig_ax") : signature.Number;
+        return new SyscallEntered(
+            scene.Origin, number, signature.Name,
+            await SyscallArguments.DecodeAsync(scene, signature, ValuesOf(registers, isNarrow), cancellation).ConfigureAwait(false))
+        {
+            Is32Bit = isNarrow,
+        };
+    }
+
+    // void do_syscall_64(struct pt_regs *regs, int nr)
+    private async ValueTask<GuestEvent?> AnyEnteredAsync(EventScene scene, int? number, bool isCompat, CancellationToken cancellation)
+    {
+        if (!isCompat)
+        {
+            SyscallSignature signature = _byNumber.GetValueOrDefault(number ?? -1) ?? new SyscallSignature(number ?? -1, $"syscall_{number}", null);
+            return await EnteredAsync(scene, signature, isCompat: false, cancellation).ConfigureAwait(false);
+        }
+
+        // 32-bit calls have numbers of their own, and no kernel of today keeps a table of them.
+        int called = number ?? (await RegistersAsync(scene, cancellation).ConfigureAwait(false)).Int32("orig_ax");
+        return await EnteredAsync(scene, new SyscallSignature(called, $"syscall32_{called}", null), isCompat: true, cancellation).ConfigureAwait(false);
+    }
+
+    private async ValueTask<StructView> RegistersAsync(EventScene scene, CancellationToken cancellation)
     {
         BtfStruct type = _guest.Btf.StructOf("pt_regs");
         byte[] bytes = new byte[type.Size];
         await scene.ReadAsync(new Gva(scene.First), bytes, cancellation).ConfigureAwait(false);
-        var registers = new StructView(type, new Gva(scene.First), 0, bytes);
-        ulong[] values =
-        [
-            registers.Unsigned("di"), registers.Unsigned("si"), registers.Unsigned("dx"), registers.Unsigned("r10"), registers.Unsigned("r8"),
-            registers.Unsigned("r9"),
-        ];
-        return new SyscallEntered(
-            scene.Origin, signature.Number, signature.Name,
-            await SyscallArguments.DecodeAsync(scene, signature, values, cancellation).ConfigureAwait(false));
+        return new StructView(type, new Gva(scene.First), 0, bytes);
     }
 
-    // void do_syscall_64(struct pt_regs *regs, int nr)
-    private ValueTask<GuestEvent?> AnyEnteredAsync(EventScene scene, CancellationToken cancellation)
+    private async ValueTask<bool> IsIn32BitCallAsync(EventScene scene, CancellationToken cancellation)
     {
-        int number = (int)scene.Second;
-        SyscallSignature signature = _byNumber.GetValueOrDefault(number) ?? new SyscallSignature(number, $"syscall_{number}", null);
-        return EnteredAsync(scene, signature, cancellation);
+        BtfSlice slice = _guest.Btf.StructOf("task_struct").Slice("thread_info.status");
+        StructView task = await scene.Memory.ReadSliceAsync(slice, scene.Origin.By.Task, cancellation).ConfigureAwait(false);
+        return (task.Unsigned("thread_info.status") & Compat) != 0;
+    }
+
+    private static ulong[] ValuesOf(StructView registers, bool isNarrow)
+    {
+        string[] names = isNarrow ? ["bx", "cx", "dx", "si", "di", "bp"] : ["di", "si", "dx", "r10", "r8", "r9"];
+        return [.. names.Select(name => isNarrow ? registers.UInt32(name) : registers.Unsigned(name))];
     }
 
     private async Task<SyscallSignature> AddAsync(GuestReader reader, string name, int? number, CancellationToken cancellation)

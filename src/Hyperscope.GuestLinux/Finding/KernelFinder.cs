@@ -16,14 +16,12 @@ internal sealed class KernelFinder(IPhysicalMemory memory)
         var reader = new GuestReader(new PageCache(memory), space);
 
         // Read-only data holds the symbols. Before the kernel protects itself all of its image has the same rights.
-        List<(ulong Start, ulong Length)> parts = Join(ranges, static range => !range.IsWritable && !range.IsExecutable);
-        parts.AddRange(Join(ranges, static range => range.IsWritable || range.IsExecutable));
-        foreach ((ulong start, ulong length) in parts)
+        foreach (KernelRange part in Parts(ranges, isReadOnlyData: true).Concat(Parts(ranges, isReadOnlyData: false)))
         {
-            byte[] data = GC.AllocateUninitializedArray<byte>((int)Math.Min(length, MaxPart));
-            await reader.ReadBulkAsync(new Gva(start), data, cancellation).ConfigureAwait(false);
-            if (KallsymsScanner.Find(data, start, ranges[0].Start.Value, RegionEnd) is { } tables)
-                return new FoundKernel(space, ranges, new KernelSymbols(tables), new Gva(start), data);
+            byte[] data = GC.AllocateUninitializedArray<byte>((int)Math.Min(part.Length, MaxPart));
+            await reader.ReadBulkAsync(part.Start, data, cancellation).ConfigureAwait(false);
+            if (KallsymsScanner.Find(data, part.Start.Value, ranges[0].Start.Value, RegionEnd) is { } tables)
+                return new FoundKernel(space, ranges, new KernelSymbols(tables), part.Start, data);
         }
 
         throw new LinuxGuestException(
@@ -64,21 +62,9 @@ internal sealed class KernelFinder(IPhysicalMemory memory)
             + $"0x{RegionEnd:x}, where a running Linux has at least 0x{SmallestKernel:x}");
     }
 
-    // Neighbours in virtual memory as one part, wherever they are in physical memory.
-    private static List<(ulong Start, ulong Length)> Join(List<MappedRange> ranges, Func<MappedRange, bool> wanted)
-    {
-        var parts = new List<(ulong Start, ulong Length)>();
-        foreach (MappedRange range in ranges.Where(wanted))
-        {
-            if (parts.Count != 0 && parts[^1].Start + parts[^1].Length == range.Start.Value)
-                parts[^1] = (parts[^1].Start, parts[^1].Length + range.Length);
-            else
-                parts.Add((range.Start.Value, range.Length));
-        }
-
-        parts.Sort(static (left, right) => right.Length.CompareTo(left.Length));
-        return parts;
-    }
+    // The longest first.
+    private static IEnumerable<KernelRange> Parts(List<MappedRange> ranges, bool isReadOnlyData) =>
+        KernelRange.Join(ranges.Where(range => (range.IsWritable || range.IsExecutable) != isReadOnlyData)).OrderByDescending(static part => part.Length);
 }
 
 /// <summary>A kernel that was found.</summary>

@@ -1,7 +1,7 @@
 namespace Hyperscope.GuestLinux;
 
 /// <summary>What a vCPU tells of where its kernel is.</summary>
-internal readonly record struct VcpuStart(ulong Cr0, ulong Cr3, ulong Cr4, ulong Efer, ulong Lstar, ulong IdtBase)
+internal readonly record struct VcpuStart(ulong Cr0, ulong Cr3, ulong Cr4, ulong Efer, ulong Lstar)
 {
     private const ulong Paging = 1UL << 31, LongModeActive = 1UL << 10, FiveLevelPaging = 1UL << 12, FrameMask = 0x000f_ffff_ffff_f000;
 
@@ -34,8 +34,7 @@ internal readonly record struct VcpuStart(ulong Cr0, ulong Cr3, ulong Cr4, ulong
             {
                 VcpuRegisters registers = await vm.GetVcpu(i).GetRegistersAsync(Msrs, cancellation).ConfigureAwait(false);
                 KvmSregs system = registers.System;
-                states.Add(new VcpuStart(
-                    system.Cr0, system.Cr3, system.Cr4, system.Efer, registers.Msr(MsrIndex.Lstar), system.Idt.Base));
+                states.Add(new VcpuStart(system.Cr0, system.Cr3, system.Cr4, system.Efer, registers.Msr(MsrIndex.Lstar)));
                 if (i >= 3 && states.Any(static state => state.IsLongMode && state.Lstar != 0))
                     break; // the rest has nothing to add
             }

@@ -65,6 +65,15 @@ internal sealed record OrcFormat(int TypeShift, int TypeBits, int EndShift)
             (int)kind.BitOffset - FieldsOffset * 8, kind.BitSize, type.TryMember("end", out BtfMember? end) ? (int)end.BitOffset - FieldsOffset * 8 : -1);
     }
 
+    /// <summary>Without types: the layout changed once between the kernels that are known.</summary>
+    public static OrcFormat OfRelease(string release)
+    {
+        string[] parts = release.Split('.', '-');
+        bool isOld = parts.Length >= 2 && int.TryParse(parts[0], out int major) && int.TryParse(parts[1], out int minor)
+            && (major < 6 || (major == 6 && minor < 4));
+        return isOld ? Old : New;
+    }
+
     /// <summary>Reads an entry.</summary>
     public OrcEntry Decode(ReadOnlySpan<byte> bytes)
     {

@@ -2,15 +2,12 @@ namespace Hyperscope.GuestLinux;
 
 /// <summary>Follows a stack of the kernel upwards.</summary>
 /// <param name="memory">The stack.</param>
-/// <param name="find">The unwind entry for an address, or null.</param>
-/// <param name="describe">The name of an address.</param>
-/// <param name="isCode">Whether an address may be one of code.</param>
-internal sealed class StackUnwinder(
-    GuestReader memory, Func<Gva, ValueTask<OrcEntry?>> find, Func<Gva, string> describe, Func<Gva, bool> isCode)
+/// <param name="code">What is known of addresses.</param>
+internal sealed class StackUnwinder(GuestReader memory, IStackCode code)
 {
     public const int MaxFrames = 128;
 
-    private const int ScannedBytes = 4096, MaxScanned = 24;
+    private const int ScannedBytes = 4096, MaxScanned = 24, CallLength = 7;
 
     // Offsets in struct pt_regs, which is part of the ABI of ptrace.
     private const int R13Offset = 16, BpOffset = 32, R10Offset = 56, DxOffset = 96, DiOffset = 112, IpOffset = 128, RegistersSize = 168;
@@ -32,7 +29,7 @@ internal sealed class StackUnwinder(
         while (true)
         {
             var ip = new Gva(at.Ip);
-            _frames.Add(new StackFrame(ip, new Gva(at.Sp), describe(ip), source));
+            _frames.Add(new StackFrame(ip, new Gva(at.Sp), await code.DescribeAsync(ip, cancellation).ConfigureAwait(false), source));
             if (_frames.Count == MaxFrames)
                 return new CallStack(_frames, $"more than {MaxFrames} frames", false);
             if (!_seen.Add((at.Ip, at.Sp)))
@@ -40,11 +37,11 @@ internal sealed class StackUnwinder(
             try
             {
                 // A return address may be the first one behind its function.
-                OrcEntry? entry = await find(source == FrameSource.Unwound ? new Gva(at.Ip - 1) : ip).ConfigureAwait(false);
+                OrcEntry? entry = await code.FindAsync(source == FrameSource.Unwound ? new Gva(at.Ip - 1) : ip, cancellation).ConfigureAwait(false);
                 if (entry is { Kind: OrcKind.End })
                     return new CallStack(_frames, "end of stack", true);
                 if (entry is null or { Kind: OrcKind.Undefined })
-                    return await ScanAsync(at, $"no unwind entry for {describe(ip)}", cancellation).ConfigureAwait(false);
+                    return await ScanAsync(at, $"no unwind entry for {_frames[^1].Symbol}", cancellation).ConfigureAwait(false);
                 (at, source) = await NextAsync(at, entry.Value, cancellation).ConfigureAwait(false);
             }
             catch (GuestAddressException missing)
@@ -58,7 +55,7 @@ internal sealed class StackUnwinder(
 
             if (at.IsUser)
                 return new CallStack(_frames, "user mode", true);
-            if (!isCode(new Gva(at.Ip)))
+            if (!await code.IsCodeAsync(new Gva(at.Ip), cancellation).ConfigureAwait(false))
                 return await ScanAsync(at, $"0x{at.Ip:x} is no code", cancellation).ConfigureAwait(false);
         }
     }
@@ -109,25 +106,41 @@ internal sealed class StackUnwinder(
         byte[] stack = new byte[ScannedBytes];
         ulong start = (at.Sp + 7) & ~7UL;
         int length = await memory.TryReadAsync(new Gva(start), stack, cancellation).ConfigureAwait(false);
-        byte[] code = new byte[7];
+        byte[] before = new byte[CallLength];
         int found = 0;
         for (int offset = 0; offset + 8 <= length && found < MaxScanned; offset += 8)
         {
             var ip = new Gva(BinaryPrimitives.ReadUInt64LittleEndian(stack.AsSpan(offset)));
-            if (!isCode(ip) || await memory.TryReadAsync(new Gva(ip.Value - 7), code, cancellation).ConfigureAwait(false) != 7 || !FollowsCall(code))
+            if (!await code.IsCodeAsync(ip, cancellation).ConfigureAwait(false)
+                || await memory.TryReadAsync(new Gva(ip.Value - CallLength), before, cancellation).ConfigureAwait(false) != before.Length || !FollowsCall(before))
+            {
                 continue;
-            _frames.Add(new StackFrame(ip, new Gva(start + (ulong)offset + 8), describe(ip), FrameSource.Scanned));
+            }
+
+            string symbol = await code.DescribeAsync(ip, cancellation).ConfigureAwait(false);
+            _frames.Add(new StackFrame(ip, new Gva(start + (ulong)offset + 8), symbol, FrameSource.Scanned));
             found++;
         }
 
         return new CallStack(_frames, reason, false);
     }
 
-    /// <summary>Whether bytes end with a call: <c>call rel32</c>, or <c>call r/m64</c> of 2, 3, 6 or 7 bytes.</summary>
-    internal static bool FollowsCall(ReadOnlySpan<byte> before) =>
-        before[^5] == 0xe8 || IsIndirect(before[^2..]) || IsIndirect(before[^3..]) || IsIndirect(before[^6..]) || IsIndirect(before[^7..]);
+    /// <summary>Whether 7 bytes end with a call: <c>call rel32</c>, or <c>call r/m64</c> of 2 to 7 bytes.</summary>
+    internal static bool FollowsCall(ReadOnlySpan<byte> before)
+    {
+        if (before.Length < CallLength)
+            return false;
+        if (before[^5] == 0xe8)
+            return true;
+        for (int length = 2; length <= CallLength; length++)
+        {
+            // ff /2, with or without a REX prefix in front
+            if (before[^length] == 0xff && (before[^(length - 1)] >> 3 & 7) == 2)
+                return true;
+        }
 
-    private static bool IsIndirect(ReadOnlySpan<byte> code) => code[0] == 0xff && (code[1] >> 3 & 7) == 2;
+        return false;
+    }
 
     private static ulong Signed(short offset) => (ulong)(long)offset;
 

@@ -18,7 +18,11 @@ internal sealed class KernelLogReader(LinuxGuest guest, GuestReader reader, Walk
         StructView ring = await reader.ReadStructAsync(btf.StructOf("printk_ringbuffer"), address, cancellation).ConfigureAwait(false);
         uint countBits = ring.UInt32("desc_ring.count_bits"), sizeBits = ring.UInt32("text_data_ring.size_bits");
         if (countBits > MaxRingBits - 6 || sizeBits > MaxRingBits)
-            throw new LinuxGuestException($"printk: a ring of 2^{countBits} descriptors and 2^{sizeBits} bytes is above 2^{MaxRingBits} bytes");
+        {
+            walks.CutOff($"printk: a ring of 2^{countBits} descriptors and 2^{sizeBits} bytes is above 2^{MaxRingBits} bytes", address);
+            return [];
+        }
+
         BtfStruct descriptor = btf.StructOf("prb_desc"), info = btf.StructOf("printk_info");
         int count = 1 << (int)countBits;
         byte[] descriptors = await BulkAsync(ring.Pointer("desc_ring.descs"), (long)count * descriptor.Size, cancellation).ConfigureAwait(false);

@@ -19,6 +19,26 @@ public enum ModulePart
     Init,
 }
 
+/// <summary>Where a module is known.</summary>
+[Flags]
+public enum ModuleSources
+{
+    /// <summary>Nowhere.</summary>
+    None = 0,
+
+    /// <summary>In the list that <c>/proc/modules</c> shows.</summary>
+    List = 1,
+
+    /// <summary>In the tree that finds a module by an address in it.</summary>
+    Tree = 2,
+
+    /// <summary>Among the objects behind <c>/sys/module</c>.</summary>
+    Objects = 4,
+
+    /// <summary>In none of those: its code was found, and from that its <c>struct module</c>.</summary>
+    Memory = 8,
+}
+
 /// <summary>A loaded module of the kernel.</summary>
 public sealed record LinuxModule
 {
@@ -40,15 +60,32 @@ public sealed record LinuxModule
     /// <summary>Its parts. Those of length 0 are left out.</summary>
     public required IReadOnlyList<(ModulePart Part, KernelRange Range)> Parts { get; init; }
 
-    /// <summary>Where it was found: in the list of modules, in the index of their addresses (or among <c>/sys/module</c>).</summary>
-    public FoundIn Found { get; init; } = FoundIn.Both;
+    /// <summary>Where it was found.</summary>
+    public required ModuleSources Found { get; init; }
 
-    /// <summary>It was found in one of the two only.</summary>
-    public bool IsHidden => Found != FoundIn.Both;
+    /// <summary>Where it should be in its state, and is not.</summary>
+    public required ModuleSources Missing { get; init; }
+
+    /// <summary>Somewhere it is missing.</summary>
+    public bool IsHidden => Missing != ModuleSources.None;
 
     /// <summary>Where it starts.</summary>
     public Gva Base => Parts.Count == 0 ? default : Parts[0].Range.Start;
 
     /// <summary>Whether an address lies in it.</summary>
-    public bool Contains(Gva gva) => Parts.Any(part => part.Range.Contains(gva));
+    public bool Contains(Gva gva) => PartOf(gva) is not null;
+
+    internal IEnumerable<KernelRange> Ranges => Parts.Select(static part => part.Range);
+
+    /// <summary>The range of the part that an address lies in; null if it is not in this module.</summary>
+    internal KernelRange? PartOf(Gva gva)
+    {
+        foreach ((ModulePart _, KernelRange range) in Parts)
+        {
+            if (range.Contains(gva))
+                return range;
+        }
+
+        return null;
+    }
 }

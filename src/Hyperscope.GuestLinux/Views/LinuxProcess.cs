@@ -1,16 +1,16 @@
 namespace Hyperscope.GuestLinux;
 
-/// <summary>Where a process or module was found.</summary>
+/// <summary>Where a process was found.</summary>
 [Flags]
 public enum FoundIn
 {
     /// <summary>Nowhere.</summary>
     None = 0,
 
-    /// <summary>In the list that the kernel itself shows: of tasks, of modules.</summary>
+    /// <summary>In the list of tasks.</summary>
     List = 1,
 
-    /// <summary>In the index that lookups go through: of pids, of module addresses.</summary>
+    /// <summary>In the index of pids.</summary>
     Index = 2,
 
     /// <summary>In both.</summary>

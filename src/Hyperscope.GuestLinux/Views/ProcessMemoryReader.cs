@@ -23,7 +23,7 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
         BtfSlice slice = area.Slice("vm_start", "vm_end", "vm_flags", "vm_pgoff", "vm_file", "vm_ops", "vm_private_data", "vm_next");
         List<Gva> areas = memory.Has("mm_mt")
             ? await walks.MapleAsync(memory.AddressOf("mm_mt"), "memory areas", cancellation).ConfigureAwait(false)
-            : await ChainAsync(memory.Pointer("mmap"), area.Offset("vm_next"), cancellation).ConfigureAwait(false);
+            : await walks.ChainAsync(memory.Pointer("mmap"), area.Offset("vm_next"), "memory areas", cancellation).ConfigureAwait(false);
         await reader.PrefetchAsync(areas.Select(item => (item + (ulong)slice.Offset, slice.Length)), cancellation).ConfigureAwait(false);
         foreach (Gva address in areas)
         {
@@ -65,8 +65,8 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
         {
             BtfStruct type = _btf.StructOf("fdtable");
             Gva table = await reader.ReadPointerAsync(files + (ulong)_btf.StructOf("files_struct").Offset("fdt"), cancellation).ConfigureAwait(false);
-            StructView view = await reader.ReadStructAsync(type, table, cancellation).ConfigureAwait(false);
-            uint count = view.UInt32("max_fds");
+            StructView descriptors = await reader.ReadStructAsync(type, table, cancellation).ConfigureAwait(false);
+            uint count = descriptors.UInt32("max_fds");
             if (count > MaxDescriptors)
             {
                 walks.CutOff($"a file table claims {count} descriptors", table);
@@ -74,7 +74,7 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
             }
 
             byte[] pointers = new byte[count * 8];
-            int length = await reader.TryReadAsync(view.Pointer("fd"), pointers, cancellation).ConfigureAwait(false);
+            int length = await reader.TryReadAsync(descriptors.Pointer("fd"), pointers, cancellation).ConfigureAwait(false);
             var handles = new List<(int Descriptor, Gva File)>();
             for (int i = 0; i < length / 8; i++)
             {
@@ -86,14 +86,8 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
             await _paths.PrefetchAsync([.. handles.Select(static handle => handle.File)], cancellation).ConfigureAwait(false);
             foreach ((int descriptor, Gva file) in handles)
             {
-                try
-                {
-                    open.Add((descriptor, await reader.ReadSliceAsync(_paths.File, file, cancellation).ConfigureAwait(false)));
-                }
-                catch (GuestAddressException)
-                {
-                    walks.CutOff("an open file has no memory", file);
-                }
+                if (await walks.TryReadAsync(_paths.File, file, "an open file", cancellation).ConfigureAwait(false) is { } view)
+                    open.Add((descriptor, view));
             }
         }
         catch (GuestAddressException missing)
@@ -114,34 +108,6 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
         {
             return 0;
         }
-    }
-
-    // Before 6.1 areas are chained.
-    private async Task<List<Gva>> ChainAsync(Gva first, int next, CancellationToken cancellation)
-    {
-        var areas = new List<Gva>();
-        var seen = new HashSet<ulong>();
-        for (Gva at = first; at.Value != 0;)
-        {
-            if (!Walks.IsPointer(at) || !seen.Add(at.Value) || areas.Count >= guest.Options.MaxEntries)
-            {
-                walks.CutOff("the chain of memory areas has a wild pointer, a circle or too many entries", at);
-                break;
-            }
-
-            areas.Add(at);
-            try
-            {
-                at = await reader.ReadPointerAsync(at + (ulong)next, cancellation).ConfigureAwait(false);
-            }
-            catch (GuestAddressException)
-            {
-                walks.CutOff("the chain of memory areas leads to an address without memory", at);
-                break;
-            }
-        }
-
-        return areas;
     }
 
     private async ValueTask<LinuxMapping> DecodeAsync(StructView area, StructView memory, CancellationToken cancellation)

@@ -65,14 +65,8 @@ internal sealed class ProcessReader
         var views = new List<(StructView View, FoundIn Found)>(tasks.Count);
         foreach ((Gva task, FoundIn found) in tasks)
         {
-            try
-            {
-                views.Add((await _reader.ReadSliceAsync(_task, task, cancellation).ConfigureAwait(false), found));
-            }
-            catch (GuestAddressException missing)
-            {
-                _walks.CutOff("a task has no memory", missing.Gva);
-            }
+            if (await _walks.TryReadAsync(_task, task, "a task", cancellation).ConfigureAwait(false) is { } view)
+                views.Add((view, found));
         }
 
         await _reader.PrefetchAsync(
@@ -124,30 +118,16 @@ internal sealed class ProcessReader
         var tasks = new List<Gva>();
         foreach ((ulong _, Gva pid) in pids)
         {
-            try
-            {
-                Gva node = await _reader.ReadPointerAsync(pid + (ulong)first, cancellation).ConfigureAwait(false);
-                if (node.Value != 0) // a pid may outlive its process as the number of a group or session
-                    tasks.Add(new Gva(node.Value - (ulong)link));
-            }
-            catch (GuestAddressException)
-            {
-                _walks.CutOff("a pid has no memory", pid);
-            }
+            Gva node = await _walks.PointerAsync(pid + (ulong)first, "the index of pids", cancellation).ConfigureAwait(false);
+            if (node.Value != 0) // a pid may outlive its process as the number of a group or session
+                tasks.Add(new Gva(node.Value - (ulong)link));
         }
 
         await _reader.PrefetchAsync(tasks.Select(task => (task + (ulong)_task.Offset, _task.Length)), cancellation).ConfigureAwait(false);
         foreach (Gva task in tasks)
         {
-            try
-            {
-                StructView view = await _reader.ReadSliceAsync(_task, task, cancellation).ConfigureAwait(false);
+            if (await _walks.TryReadAsync(_task, task, "a task", cancellation).ConfigureAwait(false) is { } view)
                 leaders.Add(view.Pointer("group_leader").Value);
-            }
-            catch (GuestAddressException)
-            {
-                _walks.CutOff("a task has no memory", task);
-            }
         }
 
         return leaders;

@@ -5,7 +5,8 @@ internal sealed class Walks(GuestReader reader, Btf btf, int maxEntries)
 {
     private const int MaxDepth = 64;
 
-    public GuestReader Reader => reader;
+    /// <summary>Entries that a walk takes at most.</summary>
+    public int MaxEntries => maxEntries;
 
     /// <summary>Why the last walk, or one before it, was cut off; null if none was.</summary>
     public Truncation? Truncation { get; private set; }
@@ -64,6 +65,70 @@ internal sealed class Walks(GuestReader reader, Btf btf, int maxEntries)
         }
 
         return entries;
+    }
+
+    /// <summary>The entries of a chain that ends with a null pointer.</summary>
+    /// <param name="first">Address of the first entry, or null.</param>
+    /// <param name="link">Bytes from the start of an entry to the pointer to the next one.</param>
+    /// <param name="what">What the chain holds, for people.</param>
+    /// <param name="cancellation">Ends the walk.</param>
+    public async ValueTask<List<Gva>> ChainAsync(Gva first, int link, string what, CancellationToken cancellation)
+    {
+        var entries = new List<Gva>();
+        var seen = new HashSet<ulong>();
+        for (Gva at = first; at.Value != 0;)
+        {
+            if (!IsPointer(at) || !seen.Add(at.Value) || entries.Count >= maxEntries)
+            {
+                CutOff($"the chain of {what} has a wild pointer, a circle or more than {maxEntries} entries", at);
+                break;
+            }
+
+            entries.Add(at);
+            try
+            {
+                at = await reader.ReadPointerAsync(at + (ulong)link, cancellation).ConfigureAwait(false);
+            }
+            catch (GuestAddressException)
+            {
+                CutOff($"the chain of {what} leads to an address without memory", at);
+                break;
+            }
+        }
+
+        return entries;
+    }
+
+    /// <summary>Reads a structure, or notes that it has no memory.</summary>
+    /// <param name="slice">The part of it that is wanted.</param>
+    /// <param name="at">Its address.</param>
+    /// <param name="what">What it is, for people: <c>a module</c>.</param>
+    /// <param name="cancellation">Ends the reading.</param>
+    public async ValueTask<StructView?> TryReadAsync(BtfSlice slice, Gva at, string what, CancellationToken cancellation)
+    {
+        try
+        {
+            return await reader.ReadSliceAsync(slice, at, cancellation).ConfigureAwait(false);
+        }
+        catch (GuestAddressException missing)
+        {
+            CutOff($"{what} has no memory", missing.Gva);
+            return null;
+        }
+    }
+
+    /// <summary>Reads a pointer; null, and noted, if it has no memory.</summary>
+    public async ValueTask<Gva> PointerAsync(Gva at, string what, CancellationToken cancellation)
+    {
+        try
+        {
+            return await reader.ReadPointerAsync(at, cancellation).ConfigureAwait(false);
+        }
+        catch (GuestAddressException)
+        {
+            CutOff($"{what} leads to an address without memory", at);
+            return default;
+        }
     }
 
     /// <summary>The pointers in an XArray or IDR, in order of their index.</summary>

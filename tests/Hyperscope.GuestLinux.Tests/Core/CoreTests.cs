@@ -9,6 +9,12 @@ namespace Hyperscope.GuestLinux.Tests;
 [Collection(EventGuestTests.Name)]
 public sealed class CoreTests(EventGuest live)
 {
+    private static readonly string[] NeededKeys =
+    [
+        "OSRELEASE", "BUILD-ID", "PAGESIZE", "KERNELOFFSET", "NUMBER(phys_base)", "NUMBER(pgtable_l5_enabled)", "NUMBER(KERNEL_IMAGE_SIZE)",
+        "SYMBOL(init_uts_ns)", "SYMBOL(swapper_pg_dir)", "SYMBOL(mem_section)", "SYMBOL(_stext)", "LENGTH(mem_section)", "OFFSET(list_head.next)",
+    ];
+
     private static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
     [Fact]
@@ -55,6 +61,14 @@ public sealed class CoreTests(EventGuest live)
             Assert.Equal(layout.PhysicalText.Value, unchecked(layout.Text.Start.Value - 0xffffffff80000000 + (ulong)physicalBase));
             Assert.Equal(live.Linux.Symbols.AddressOf("init_top_pgt").Value,
                 ulong.Parse(info["SYMBOL(swapper_pg_dir)"], NumberStyles.HexNumber, CultureInfo.InvariantCulture));
+
+            // What drgn and crash look for; and it is what the kernel itself would give kdump.
+            Assert.All(NeededKeys, key => Assert.Contains(key, info));
+            string[] place = (await live.RunAsync("cat /sys/kernel/vmcoreinfo"))[^1].Split(' ');
+            byte[] own = await live.Vm.ReadPhysicalAsync(
+                new Gpa(Convert.ToUInt64(place[0], 16)), (int)Math.Min(Convert.ToUInt64(place[1], 16), 4096), Cancel);
+            Assert.Contains(Notes(own), note => note.Name == "VMCOREINFO" && Encoding.ASCII.GetString(note.Data).StartsWith(
+                string.Join('\n', info.Take(20).Select(static pair => $"{pair.Key}={pair.Value}")), StringComparison.Ordinal));
 
             // What is composed where a kernel keeps nothing says the same.
             foreach (string line in Encoding.ASCII.GetString(CoreNotes.Compose(live.Linux)).Split('\n', StringSplitOptions.RemoveEmptyEntries))
@@ -121,7 +135,7 @@ public sealed class CoreTests(EventGuest live)
     private static List<(string Name, uint Type, byte[] Data)> Notes(ReadOnlySpan<byte> bytes)
     {
         var notes = new List<(string, uint, byte[])>();
-        while (!bytes.IsEmpty)
+        while (!bytes.IsEmpty && bytes[0] != 0) // the kernel's own end with an empty one
         {
             int name = BinaryPrimitives.ReadInt32LittleEndian(bytes), length = BinaryPrimitives.ReadInt32LittleEndian(bytes[4..]);
             int data = 12 + (name + 3) / 4 * 4;

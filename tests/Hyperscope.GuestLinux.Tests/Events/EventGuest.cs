@@ -25,7 +25,11 @@ public sealed class EventGuest : LiveGuest
 
     private protected override DebianGuest Create() => DebianGuest.Create(
         vcpus: DebianGuest.IsFull ? 2 : 1, entry: LinuxEntry.Protected, parameters: "pti=on",
-        files: HasLab ? InitramfsFile.From(LabFolder, AttackLab.GuestFolder) : null);
+        files:
+        [
+            new InitramfsFile("/calls32", TinyProgram.CallsOf32Bit(), true),
+            .. HasLab ? InitramfsFile.From(LabFolder, AttackLab.GuestFolder) : [],
+        ]);
 }
 
 /// <summary>The tests that share one guest.</summary>

@@ -50,6 +50,21 @@ public abstract class GuestEventTests(EventGuest live, bool patchText)
     }
 
     [Fact]
+    public async Task System_calls_by_the_door_of_32_bit_programs_are_seen_as_such()
+    {
+        List<GuestEvent> events = await SeenAsync(
+            new GuestEventOptions { Kinds = GuestEventKinds.SyscallEntered, Syscalls = ["mkdir", "getpid"], Comm = "calls32" }, "/calls32; rmdir /tiny32");
+        Assert.Equal(["mkdir(pathname=\"/tiny32\", mode=0750) 32-bit", "getpid() 32-bit"], events.Select(static seen => seen.Summary));
+        Assert.Equal([39, 20], events.Cast<SyscallEntered>().Select(static call => call.Number));
+        events = await SeenAsync(
+            new GuestEventOptions { Kinds = GuestEventKinds.SyscallEntered, Syscalls = ["all"], Comm = "calls32" }, "/calls32; rmdir /tiny32");
+        Assert.Equal([39, 20, 1], events.Cast<SyscallEntered>().Where(static call => call.Is32Bit).Select(static call => call.Number));
+        Assert.DoesNotContain(
+            await SeenAsync(new GuestEventOptions { Kinds = GuestEventKinds.SyscallEntered, Syscalls = ["getpid"], Comm = "sh" }, "/bin/sh -c 'echo $$'"),
+            static seen => ((SyscallEntered)seen).Is32Bit);
+    }
+
+    [Fact]
     public async Task All_system_calls_of_a_process_are_seen_by_its_name()
     {
         List<GuestEvent> events = await SeenAsync(

@@ -111,7 +111,7 @@ public sealed partial class ViewTests(RandomizedGuest live) : IClassFixture<Rand
     public async Task Modules_are_those_of_proc_and_one_that_leaves_the_list_is_seen()
     {
         Assert.SkipUnless(live.HasModule, "needs a module of the guest's kernel: eng/fetch-debian");
-        string[] lines = await live.RunAsync("insmod /dummy.ko; cat /proc/modules");
+        string[] lines = await live.RunAsync("[ -d /sys/module/dummy ] || insmod /dummy.ko; cat /proc/modules");
         GuestList<LinuxModule> modules = await Linux.ModulesAsync(Cancel);
         Assert.Null(modules.Truncation);
         LinuxModule module = Assert.Single(modules);
@@ -119,7 +119,9 @@ public sealed partial class ViewTests(RandomizedGuest live) : IClassFixture<Rand
         Assert.Equal(
             (columns[0], columns[1], columns[2], columns[4], columns[5]),
             (module.Name, $"{module.Size}", $"{module.References}", module.State, $"0x{module.Base.Value:x16}"));
-        Assert.Equal(FoundIn.Both, module.Found);
+        Assert.Equal(ModuleSources.List | ModuleSources.Tree | ModuleSources.Objects, module.Found);
+        Assert.False(module.IsHidden);
+        Assert.Empty(await Linux.UnownedCodeAsync(Cancel));
         Assert.Contains(module.Parts, static part => part.Part == ModulePart.Text);
         GuestReader memory = Linux.OpenMemory();
         foreach ((ModulePart part, KernelRange range) in module.Parts)
@@ -128,13 +130,47 @@ public sealed partial class ViewTests(RandomizedGuest live) : IClassFixture<Rand
             Assert.All(mapped, piece => Assert.Equal(part is ModulePart.Text or ModulePart.Init, piece.IsExecutable));
         }
 
-        // As a rootkit does it: out of the list, still in the tree of addresses.
-        int link = Linux.Btf.StructOf("module").Offset("list");
-        using (await UnlinkAsync(module.Address + (ulong)link))
+        // As rootkits do it, one step after the other: out of the list, out of /sys/module, out of the tree of addresses.
+        BtfStruct type = Linux.Btf.StructOf("module");
+        using IDisposable list = await UnlinkAsync(module.Address + (ulong)type.Offset("list"));
+        await AssertHiddenAsync(ModuleSources.List, ModuleSources.Tree | ModuleSources.Objects);
+        using IDisposable objects = await UnlinkAsync(module.Address + (ulong)type.Offset("mkobj.kobj.entry"));
+        await AssertHiddenAsync(ModuleSources.List | ModuleSources.Objects, ModuleSources.Tree);
+        Gva tree = Linux.Symbols.AddressOf("mod_tree") + (ulong)Linux.Btf.StructOf("mod_tree_root").Offset("root.tree");
+        using IDisposable root = await PatchAsync(tree, 0);
+        await AssertHiddenAsync(ModuleSources.List | ModuleSources.Objects | ModuleSources.Tree, ModuleSources.Memory);
+        Assert.Empty(await Linux.UnownedCodeAsync(Cancel));
+
+        // And the structure does not say where the code is any more: the code is still there.
+        Gva start = module.Address + (ulong)type.Offset(type.Has("mem") ? "mem" : "core_layout.base");
+        using IDisposable wiped = await PatchAsync(start, 0);
+        Assert.Empty(await Linux.ModulesAsync(Cancel));
+        Assert.Equal(module.Base, Assert.Single(await Linux.UnownedCodeAsync(Cancel)).Start);
+
+        async Task AssertHiddenAsync(ModuleSources missing, ModuleSources found)
         {
             LinuxModule hidden = Assert.Single(await Linux.ModulesAsync(Cancel));
-            Assert.Equal((module.Name, FoundIn.Index), (hidden.Name, hidden.Found));
+            Assert.Equal((module.Name, missing, found), (hidden.Name, hidden.Missing, hidden.Found));
         }
+    }
+
+    [Fact]
+    public async Task Symbols_of_a_module_are_those_of_proc_kallsyms()
+    {
+        Assert.SkipUnless(live.HasModule, "needs a module of the guest's kernel: eng/fetch-debian");
+        await live.RunAsync("[ -d /sys/module/dummy ] || insmod /dummy.ko");
+        string[] lines = await live.RunAsync("grep '\\[dummy\\]' /proc/kallsyms");
+        SymbolMap map = Linux.OpenSymbols();
+        LinuxModule module = Assert.Single(await map.ModulesAsync(Cancel));
+        ModuleSymbols symbols = await map.SymbolsOfAsync(module, Cancel);
+        Assert.Null(symbols.Truncation);
+        Assert.Equal( // Linux shows what is exported with a capital letter
+            lines.Select(static line => Blanks().Replace(line, " ").Split(' ')).Select(static columns => $"{columns[0]} {columns[1].ToLowerInvariant()} {columns[2]}").Order(StringComparer.Ordinal),
+            symbols.All.Select(static symbol => $"{symbol.Address.Value:x16} {char.ToLowerInvariant(symbol.Type)} {symbol.Name}").Order(StringComparer.Ordinal));
+        KernelSymbol function = Assert.Single(symbols.All, static symbol => symbol.Name == "dummy_xmit");
+        Assert.Equal("dummy_xmit+0x3 [dummy]", await map.DescribeAsync(function.Address + 3, Cancel));
+        Assert.Equal("printk", (await map.DescribeAsync(Linux.Symbols.AddressOf("_printk"), Cancel)).TrimStart('_'));
+        Assert.Equal("0x7f0000001000", (await map.DescribeAsync(new Gva(0x7f0000001000), Cancel)).Replace("0x00", "0x", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -124,6 +124,18 @@ public sealed class UnwinderTests
         Assert.Contains("is not mapped", stack.End, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("0000e811223344", true)] // call rel32
+    [InlineData("0000000000ffd0", true)] // call rax
+    [InlineData("00000041ff5308", true)] // call [r11+8]
+    [InlineData("000041ff542408", true)] // call [r12+8]
+    [InlineData("ff942400010000", true)] // call [rsp+0x100]
+    [InlineData("00000000000090", false)]
+    [InlineData("0000e911223344", false)] // jmp rel32
+    [InlineData("ffd0", false)] // too short to be sure of
+    public void Return_address_is_told_by_the_call_before_it(string before, bool follows) =>
+        Assert.Equal(follows, StackUnwinder.FollowsCall(Convert.FromHexString(before)));
+
     private static void AssertDecoded(OrcFormat format, int fields, string kind)
     {
         byte[] bytes = [0x18, 0x00, 0xf0, 0xff, (byte)fields, (byte)(fields >> 8)];
@@ -146,9 +158,17 @@ public sealed class UnwinderTests
 
     private async Task<CallStack> UnwindAsync(ulong rip)
     {
-        var unwinder = new StackUnwinder(
-            Reader(), ip => new(_entries.TryGetValue(ip.Value, out OrcEntry entry) ? entry : null), static ip => $"{ip}",
-            static ip => ip.Value is >= Code and < Code + 0x1000);
+        var unwinder = new StackUnwinder(Reader(), new MadeUpCode(_entries));
         return await unwinder.UnwindAsync(new KvmRegs { Rip = rip, Rsp = Stack, Rbp = 0x999 }, isUser: false, Cancel);
+    }
+
+    private sealed class MadeUpCode(Dictionary<ulong, OrcEntry> entries) : IStackCode
+    {
+        public ValueTask<OrcEntry?> FindAsync(Gva ip, CancellationToken cancellation) =>
+            new(entries.TryGetValue(ip.Value, out OrcEntry entry) ? entry : null);
+
+        public ValueTask<bool> IsCodeAsync(Gva ip, CancellationToken cancellation) => new(ip.Value is >= Code and < Code + 0x1000);
+
+        public ValueTask<string> DescribeAsync(Gva ip, CancellationToken cancellation) => new($"{ip}");
     }
 }

@@ -49,7 +49,7 @@ internal sealed class SyntheticGuest
     public ulong ImageBase { get; }
 
     /// <summary>A vCPU in user mode, with page tables of its own.</summary>
-    public VcpuStart InUserMode => new(1UL << 31 | 1, UserTableGpa | 0x801, 0x20, 1UL << 10, Image(TextGpa), 0);
+    public VcpuStart InUserMode => new(1UL << 31 | 1, UserTableGpa | 0x801, 0x20, 1UL << 10, Image(TextGpa));
 
     /// <summary>A vCPU in the kernel.</summary>
     public VcpuStart InKernel => InUserMode with { Cr3 = PageTableGpa };

@@ -46,10 +46,9 @@ internal abstract class LinuxCommand : ToolCommand
 
     /// <summary>Prints a list: as JSON, or as columns of which the last may be of any width.</summary>
     protected int Write<TItem, TRecord>(
-        ParseResult parsed, IReadOnlyList<TItem> items, Func<TItem, TRecord> record, JsonTypeInfo<LinuxListRecord<TRecord>> type, string headings,
-        Func<TItem, string[]> cells)
+        ParseResult parsed, IReadOnlyList<TItem> items, Truncation? truncation, Func<TItem, TRecord> record,
+        JsonTypeInfo<LinuxListRecord<TRecord>> type, string headings, Func<TItem, string[]> cells)
     {
-        Truncation? truncation = (items as GuestList<TItem>)?.Truncation;
         if (IsJson(parsed))
         {
             Console.WriteJson(new LinuxListRecord<TRecord>([.. items.Select(record)], truncation?.ToString()), type);
