@@ -58,4 +58,18 @@ public sealed class GuardedTests(GuardedGuest guarded) : IClassFixture<GuardedGu
         Assert.Empty(guarded.Violations);
         Assert.Empty(await guarded.Lab.ComplaintsAsync());
     }
+
+    // Processes of a user are what the credentials rule watches: their ids, and the pointers that access() exchanges for a moment.
+    [Fact]
+    public async Task Honest_user_is_left_alone()
+    {
+        await guarded.ArmedAsync(Cancel);
+        guarded.Forget();
+        const string Work = "id -u; for i in 1 2 3; do test -w /tmp/u && echo $i | cat >/tmp/u; done; id -g";
+        await guarded.Lab.RunAsync("mkdir -p /etc; echo user:x:1000:1000::/:/bin/sh >/etc/passwd; cp /bin/busybox /busybox; touch /tmp/u; chmod 666 /tmp/u");
+        string[] lines = await guarded.Lab.RunAsync(
+            $"start-stop-daemon -S -q -c 1000:1000 -x /busybox -- sh -c '{Work}'; cat /tmp/u; rm /etc/passwd /busybox /tmp/u");
+        Assert.Equal(["1000", "1000", "3"], lines);
+        Assert.Empty(guarded.Violations);
+    }
 }
