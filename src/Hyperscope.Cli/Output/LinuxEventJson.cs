@@ -50,6 +50,9 @@ internal sealed record LinuxStackRecord(int Vcpu, IReadOnlyList<LinuxFrameRecord
 
 internal sealed record LinuxCoreRecord(string File, long Bytes, long UnreadPages, IReadOnlyList<LinuxBlockRecord> Blocks);
 
+/// <summary>What <c>linux isf</c> wrote.</summary>
+internal sealed record LinuxIsfRecord(string File, int Types, int Enums, int Symbols);
+
 internal sealed record LinuxBlockRecord(string Start, ulong Length);
 
 /// <summary>What the commands about events, stacks and cores print with <c>--json</c>.</summary>
@@ -58,4 +61,5 @@ internal sealed record LinuxBlockRecord(string Start, ulong Length);
 [JsonSerializable(typeof(LinuxEventRecord))]
 [JsonSerializable(typeof(LinuxStackRecord))]
 [JsonSerializable(typeof(LinuxCoreRecord))]
+[JsonSerializable(typeof(LinuxIsfRecord))]
 internal sealed partial class LinuxEventJson : JsonSerializerContext;

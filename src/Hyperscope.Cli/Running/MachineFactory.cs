@@ -51,7 +51,8 @@ internal static class MachineFactory
 
     private static VirtualMachine Make(VmRunRequest request, ISerialOutput serial, ulong defaultMemory) => new(new VirtualMachineOptions
     {
-        Name = "guest",
+        Name = request.Name,
+        Id = request.Uuid ?? Guid.NewGuid(),
         MemoryBytes = request.MemoryBytes ?? defaultMemory,
         MemoryFile = request.MemoryFile?.FullName,
         VcpuCount = request.VcpuCount,

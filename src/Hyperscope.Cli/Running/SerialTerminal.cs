@@ -1,5 +1,5 @@
-using System.Diagnostics;
 using Hyperscope.Devices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Hyperscope.Cli.Running;
 
@@ -8,32 +8,27 @@ internal sealed class SerialTerminal : IDisposable
 {
     private const byte Escape = 0x01; // Ctrl-A
 
-    private readonly string? _settings;
+    private readonly RawTerminal? _terminal;
 
-    private SerialTerminal(string? settings) => _settings = settings;
+    private SerialTerminal(RawTerminal? terminal) => _terminal = terminal;
 
     /// <summary>Connects standard input, if it is a terminal or a pipe with something in it, to a serial port.</summary>
     /// <param name="port">The guest's port.</param>
     /// <param name="leave">What Ctrl-A X does.</param>
     public static SerialTerminal Attach(Uart16550 port, Action leave)
     {
-        string? settings = Console.IsInputRedirected ? null : Stty("-g")?.Trim();
-        if (settings is not null)
-            _ = Stty("-icanon -echo -isig -ixon -icrnl");
-        var terminal = new SerialTerminal(settings);
-        new Thread(() => Copy(port, leave, settings is not null)) { IsBackground = true, Name = "serial input" }.Start();
+        var terminal = new SerialTerminal(RawTerminal.Enter());
+        new Thread(() => Copy(port, leave, terminal._terminal is not null)) { IsBackground = true, Name = "serial input" }.Start();
         return terminal;
     }
 
-    public void Dispose()
-    {
-        if (_settings is not null)
-            _ = Stty(_settings);
-    }
+    public void Dispose() => _terminal?.Dispose();
 
     private static void Copy(Uart16550 port, Action leave, bool hasEscape)
     {
-        using Stream input = Console.OpenStandardInput();
+        // Not the console's stream: on a terminal that one edits lines and echoes.
+        using var handle = new SafeFileHandle(0, ownsHandle: false);
+        using var input = new FileStream(handle, FileAccess.Read, bufferSize: 0);
         byte[] buffer = new byte[256];
         bool isEscaped = false;
         int count;
@@ -57,23 +52,6 @@ internal sealed class SerialTerminal : IDisposable
                 while (port.Feed([key]) == 0)
                     port.WaitForRoom(CancellationToken.None);
             }
-        }
-    }
-
-    private static string? Stty(string arguments)
-    {
-        try
-        {
-            using Process? process = Process.Start(new ProcessStartInfo("stty", arguments) { RedirectStandardOutput = true, RedirectStandardError = true });
-            if (process is null)
-                return null;
-            string output = process.StandardOutput.ReadToEnd();
-            process.WaitForExit();
-            return process.ExitCode == 0 ? output : null;
-        }
-        catch (System.ComponentModel.Win32Exception)
-        {
-            return null; // no stty: the terminal stays as it is
         }
     }
 }

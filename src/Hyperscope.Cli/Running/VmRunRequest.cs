@@ -8,6 +8,12 @@ internal sealed record VmRunRequest
     /// <summary>What to run.</summary>
     public required GuestSource Guest { get; init; }
 
+    /// <summary>What the VM is called.</summary>
+    public string Name { get; init; } = "guest";
+
+    /// <summary>Its UUID; null: a new one.</summary>
+    public Guid? Uuid { get; init; }
+
     /// <summary>Guest memory; null: what the guest needs.</summary>
     public ulong? MemoryBytes { get; init; }
 

@@ -3,6 +3,7 @@ using Hyperscope.Introspection;
 using Hyperscope.Machine;
 using Hyperscope.Machine.Control;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Console;
 
 namespace Hyperscope.Cli.Running;
 
@@ -16,7 +17,11 @@ internal static class VmRunner
         using var serial = new StreamSerialOutput(console.Binary);
         await using VirtualMachine vm = MachineFactory.Create(request, serial);
         using ILoggerFactory logging = LoggerFactory.Create(builder => builder
-            .AddSimpleConsole(static options => options.SingleLine = true)
+            .AddSimpleConsole(static options =>
+            {
+                options.SingleLine = true;
+                options.ColorBehavior = System.Console.IsErrorRedirected ? LoggerColorBehavior.Disabled : LoggerColorBehavior.Default;
+            })
             .AddConsole(static options => options.LogToStandardErrorThreshold = LogLevel.Trace)
             .SetMinimumLevel(request.IsVerbose ? LogLevel.Debug : LogLevel.Warning));
         using var introspector = new Introspector(vm, logging.CreateLogger<Introspector>());

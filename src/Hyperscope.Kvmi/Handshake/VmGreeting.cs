@@ -21,7 +21,10 @@ public sealed record VmGreeting(Guid Id, DateTimeOffset StartTime, string Name)
     /// <summary>The most that a receiver takes.</summary>
     public const int MaxSize = 65536;
 
-    private const int IdOffset = 4, TimeOffset = 24, NameOffset = 32, MaxNameBytes = 63;
+    /// <summary>Bytes of UTF-8 that a name may have.</summary>
+    public const int MaxNameBytes = 63;
+
+    private const int IdOffset = 4, TimeOffset = 24, NameOffset = 32;
 
     private static readonly long FirstSecond = DateTimeOffset.MinValue.ToUnixTimeSeconds();
     private static readonly long LastSecond = DateTimeOffset.MaxValue.ToUnixTimeSeconds();

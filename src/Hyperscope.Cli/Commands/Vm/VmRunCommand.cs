@@ -1,3 +1,4 @@
+using System.Text;
 using Hyperscope.Cli.Running;
 using Hyperscope.Machine;
 
@@ -105,6 +106,15 @@ internal sealed class VmRunCommand : CliCommand
         },
     };
 
+    private readonly Option<string> _name = new("--name")
+    {
+        Description = "What the VM is called in the handshake, in logs and in evidence",
+        HelpName = "name",
+        DefaultValueFactory = static _ => "guest",
+    };
+
+    private readonly Option<Guid?> _uuid = new("--uuid") { Description = "The VM's UUID in the handshake; a new one unless given", HelpName = "uuid" };
+
     private readonly Option<Endpoint?> _listen = new("--kvmi-listen")
     {
         Description = "Listen there for tools instead; one at a time",
@@ -142,7 +152,7 @@ internal sealed class VmRunCommand : CliCommand
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
         foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _add, _firmware, _memory, _memoryFile, _vcpus, _backend,
-            _clock, _connect, _connectGreeting, _secret, _dialect, _listen, _control, _allow, _deny, _paused, _verbose])
+            _clock, _connect, _connectGreeting, _secret, _dialect, _name, _uuid, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
         }
@@ -163,6 +173,8 @@ internal sealed class VmRunCommand : CliCommand
                 result.AddError("give one of --kvmi, --kvmi-connect and --kvmi-listen");
             if (result.GetValue(_secret) is not null && result.GetValue(_connectGreeting) is null)
                 result.AddError("--kvmi-secret-file is for the handshake of --kvmi-connect");
+            if (result.GetValue(_name) is { } name && Encoding.UTF8.GetByteCount(name) is 0 or > VmGreeting.MaxNameBytes)
+                result.AddError($"--name \"{name}\" is not 1 to {VmGreeting.MaxNameBytes} bytes long");
             if (result.GetValue(_memory) is { } memory && (memory < GuestMemoryMap.MinimumBytes || memory % Gfn.PageSize != 0))
                 result.AddError($"--memory {memory} is not a multiple of {Gfn.PageSize} bytes of at least {GuestMemoryMap.MinimumBytes}");
             if (result.GetValue(_vcpus) > VirtualMachineOptions.MaxVcpus)
@@ -192,6 +204,8 @@ internal sealed class VmRunCommand : CliCommand
                 Added = parsed.GetValue(_add) ?? [],
                 Firmware = parsed.GetValue(_firmware),
             },
+            Name = parsed.GetValue(_name)!,
+            Uuid = parsed.GetValue(_uuid),
             MemoryBytes = parsed.GetValue(_memory),
             MemoryFile = parsed.GetValue(_memoryFile),
             VcpuCount = parsed.GetValue(_vcpus),
