@@ -1,5 +1,6 @@
-/* The least KVM program that runs the loop of Hyperscope.Compare's BareGuest, for comparison: prints nanoseconds from KVM_RUN to HLT.
-   Build: gcc -O2 -o kvm-loop bench/native/kvm-loop.c    Usage: kvm-loop ROUNDS */
+/* The least KVM program that runs the loop of Hyperscope.Compare's BareGuest, for comparison: for each line of input it runs the loop once and
+   prints nanoseconds from KVM_RUN to HLT.
+   Build: gcc -O2 -static -o kvm-loop bench/native/kvm-loop.c    Usage: kvm-loop ROUNDS */
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -42,17 +43,24 @@ int main(int argc, char **argv)
     sregs.cr4 = 0x20;
     sregs.efer = 0x500;
     struct kvm_regs regs = { .rip = CODE, .rsp = BYTES, .rflags = 2 };
-    if (ioctl(vcpu, KVM_SET_SREGS, &sregs) < 0 || ioctl(vcpu, KVM_SET_REGS, &regs) < 0)
-        return perror("registers"), 1;
-    struct timespec start, end;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    do
-        if (ioctl(vcpu, KVM_RUN, 0) < 0)
-            return perror("KVM_RUN"), 1;
-    while (run->exit_reason == KVM_EXIT_INTR);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    if (run->exit_reason != KVM_EXIT_HLT)
-        return fprintf(stderr, "exit %u\n", run->exit_reason), 1;
-    printf("%lld\n", (end.tv_sec - start.tv_sec) * 1000000000LL + end.tv_nsec - start.tv_nsec);
+    if (ioctl(vcpu, KVM_SET_SREGS, &sregs) < 0)
+        return perror("KVM_SET_SREGS"), 1;
+    for (int key; (key = getchar()) != EOF;) {
+        struct timespec start, end;
+        if (key != '\n')
+            continue;
+        if (ioctl(vcpu, KVM_SET_REGS, &regs) < 0)
+            return perror("KVM_SET_REGS"), 1;
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        do
+            if (ioctl(vcpu, KVM_RUN, 0) < 0)
+                return perror("KVM_RUN"), 1;
+        while (run->exit_reason == KVM_EXIT_INTR);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        if (run->exit_reason != KVM_EXIT_HLT)
+            return fprintf(stderr, "exit %u\n", run->exit_reason), 1;
+        printf("%lld\n", (end.tv_sec - start.tv_sec) * 1000000000LL + end.tv_nsec - start.tv_nsec);
+        fflush(stdout);
+    }
     return 0;
 }

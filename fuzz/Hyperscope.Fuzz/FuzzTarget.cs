@@ -20,6 +20,7 @@ public sealed record FuzzTarget(string Name, string Unit, FuzzBody Run, FuzzGene
         new("kvmi-server", "messages", KvmiServer.Run, KvmiStreams.ToServer, KvmiServer.Summary),
         new("kvmi-client", "messages", KvmiClient.Run, KvmiStreams.ToClient, KvmiClient.Summary),
         new("images", "images", GuestImages.Run, GuestImages.Generate, GuestImages.Summary),
+        new("control", "lines", ControlLines.Run, ControlLines.Generate, ControlLines.Summary),
         new("guest-code", "programs", GuestCode.Run, GuestCode.Generate, GuestCode.Summary),
     ];
 

@@ -35,6 +35,9 @@ internal static partial class EngineLog
     [LoggerMessage(2103, LogLevel.Warning, "Tool {Tool}: the VM's back end has no exit for what causes {Event} events, so they are not supported")]
     public static partial void EventNotSupported(this ILogger logger, string tool, EventId @event);
 
+    [LoggerMessage(2104, LogLevel.Warning, "Tool {Tool}: command {Command} is not supported, because the VM's back end has no {Lacking}")]
+    public static partial void CommandNotSupported(this ILogger logger, string tool, MessageId command, VmCapabilities lacking);
+
     [LoggerMessage(2900, LogLevel.Error, "Tool {Tool}: unexpected failure, connection given up")]
     public static partial void Failed(this ILogger logger, string tool, Exception exception);
 }

@@ -35,6 +35,7 @@ internal sealed partial class IntrospectedVcpu
             EventId.Descriptor when !Can(VmCapabilities.DescriptorEvents) => KvmError.NotSupported,
             EventId.Xsetbv when !Can(VmCapabilities.XsetbvEvents) => KvmError.NotSupported,
             EventId.Cpuid when enable && !Can(VmCapabilities.CpuidEvents) => KvmError.NotSupported,
+            EventId.Cr when enable && !Can(VmCapabilities.ControlRegisterEvents) => KvmError.NotSupported,
             _ => KvmError.None,
         };
         if (error == KvmError.NotSupported)
@@ -81,7 +82,7 @@ internal sealed partial class IntrospectedVcpu
     {
         if (register is not (0 or 3 or 4))
             return KvmError.InvalidArgument;
-        if (enable && !Can(VmCapabilities.ControlRegisterEvents))
+        if (enable && !session.Can(MessageId.VcpuControlCr, VmCapabilities.ControlRegisterEvents))
             return KvmError.NotSupported;
         int bit = 1 << register;
         _controlRegisters = enable ? _controlRegisters | bit : _controlRegisters & ~bit;
@@ -140,7 +141,7 @@ internal sealed partial class IntrospectedVcpu
     {
         if (!session.Events.Allows((int)EventId.Singlestep))
             return KvmError.NotPermitted;
-        if (!Can(VmCapabilities.SingleStep))
+        if (!session.Can(MessageId.VcpuControlSinglestep, VmCapabilities.SingleStep))
             return KvmError.NotSupported;
         _isSinglestepping = enable;
         interception.ApplySinglestep(vcpu, enable);

@@ -7,7 +7,7 @@ internal sealed partial class IntrospectedVcpu
 
     public KvmError SwitchView(ushort index)
     {
-        if (!Can(VmCapabilities.Views))
+        if (!session.Can(MessageId.VcpuSwitchView, VmCapabilities.Views))
             return KvmError.NotSupported;
         return session.Vm.Views.Find(index) is { } view && interception.TrySwitchView(vcpu, view) ? KvmError.None : KvmError.InvalidArgument;
     }
@@ -20,7 +20,7 @@ internal sealed partial class IntrospectedVcpu
 
     public KvmError ControlView(ushort index, bool isVisible)
     {
-        if (!Can(VmCapabilities.ViewFunction))
+        if (!session.Can(MessageId.VcpuControlView, VmCapabilities.ViewFunction))
             return KvmError.NotSupported;
         if (session.Vm.Views.Find(index) is not { } view)
             return KvmError.InvalidArgument;
@@ -30,7 +30,7 @@ internal sealed partial class IntrospectedVcpu
 
     public KvmError ChangeGfn(in VcpuChangeGfn command)
     {
-        if (!Can(VmCapabilities.Views))
+        if (!session.Can(MessageId.VcpuChangeGfn, VmCapabilities.Views))
             return KvmError.NotSupported;
         View? view = command.View.View == VcpuChangeGfn.CurrentView ? vcpu.View : session.Vm.Views.Find(command.View.View);
         Gfn backing = command.Backing.Value == ulong.MaxValue ? command.Gfn : command.Backing;

@@ -12,10 +12,19 @@ public sealed partial class IntrospectionSession
 
     private readonly Dictionary<ulong, MemorySlot> _allocated = []; // of whoever holds the reader's role
 
+    /// <summary>Whether the back end can do what a command needs; if not, the log says so.</summary>
+    internal bool Can(MessageId command, VmCapabilities capability)
+    {
+        bool can = Vm.Capabilities.HasFlag(capability);
+        if (!can)
+            _logger.CommandNotSupported(ToolName, command, capability);
+        return can;
+    }
+
     internal KvmError CreateView(out ViewNumber reply)
     {
         reply = default;
-        if (!Vm.Capabilities.HasFlag(VmCapabilities.Views))
+        if (!Can(MessageId.VmCreateView, VmCapabilities.Views))
             return KvmError.NotSupported;
         if (Vm.Views.TryCreate() is not { } view)
             return KvmError.OutOfMemory;

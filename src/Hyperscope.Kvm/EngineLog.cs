@@ -6,8 +6,8 @@ namespace Hyperscope.Kvm;
 /// <summary>What this project logs; event ids 5001 to 5099.</summary>
 internal static partial class EngineLog
 {
-    [LoggerMessage(5001, LogLevel.Information, "Protections near {Gpa} are coarser than asked for: the process has too many differing memory ranges")]
-    public static partial void ProtectionIsCoarse(this ILogger logger, Gpa gpa);
+    [LoggerMessage(5001, LogLevel.Warning, "Protections near {Gpa} and perhaps elsewhere are coarser than asked for, which costs time: views of guests use {Ranges} of the memory ranges that vm.max_map_count allows this process")]
+    public static partial void ProtectionIsCoarse(this ILogger logger, Gpa gpa, int ranges);
 
     [LoggerMessage(5002, LogLevel.Information, "vCPU {Vcpu}: an instruction at {Gva} is none that the software CPU has; hardware executes it with memory open")]
     public static partial void SteppedByHardware(this ILogger logger, VcpuIndex vcpu, Gva gva);

@@ -9,26 +9,24 @@ namespace Hyperscope.Kvm;
 /// is allowed then stops the vCPU too and is carried out silently. The software's own view is never protected.</remarks>
 internal sealed class GuestView : IPageTrackSubscriber, IDisposable
 {
-    // How far a protection reaches when the process has no room for more differing ranges.
-    private const ulong CoarseFrames = 512;
-
     private readonly Lock _gate = new(); // after AccessMap.WriterLock
     private readonly KvmVm _vm;
     private readonly GuestMemory _memory;
     private readonly AccessMap _map;
+    private readonly RangeBudget _budget;
     private readonly ILogger _logger;
-    private readonly List<Mapped> _mapped = [];
-    private readonly List<(ulong Frame, PageAccess Access)> _changes = [];
+    private readonly List<ProtectedMapping> _mapped = [];
+    private readonly List<ulong> _changes = []; // frames
+    private volatile bool _hasChanges;
     private bool _isLifted;
     private uint _nextSlot;
 
-    private sealed record Mapped(MemorySlot Slot, uint Number, MemoryMapping Mapping);
-
-    public GuestView(KvmVm vm, GuestMemory memory, AccessMap map, ILogger logger)
+    public GuestView(KvmVm vm, GuestMemory memory, AccessMap map, RangeBudget budget, ILogger logger)
     {
         _vm = vm;
         _memory = memory;
         _map = map;
+        _budget = budget;
         _logger = logger;
         memory.PageTracker.Subscribe(this);
         foreach (MemorySlot slot in memory.Slots)
@@ -36,14 +34,29 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
         map.Changed += Note;
     }
 
+    /// <summary>Rights changed and protections have not followed. Nobody waits for rights that were only extended: until then, what they allow is
+    /// stopped and carried out silently.</summary>
+    public bool HasChanges => _hasChanges;
+
+    /// <summary>Blocks of frames that are closed as a whole for want of memory ranges.</summary>
+    public int CoarseBlocks
+    {
+        get
+        {
+            lock (_gate)
+                return _mapped.Sum(static mapped => mapped.CoarseBlocks);
+        }
+    }
+
     /// <summary>The access map changed: protections follow with <see cref="Apply"/>.</summary>
     private void Note(Gfn? gfn, PageAccess access)
     {
         lock (_gate)
         {
+            _hasChanges = true;
             if (gfn is { } frame)
             {
-                _changes.Add((frame.Value, access));
+                _changes.Add(frame.Value);
             }
             else
             {
@@ -58,29 +71,30 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     {
         lock (_gate)
         {
+            _hasChanges = false;
             if (_isLifted)
             {
                 _isLifted = false;
-                foreach (Mapped mapped in _mapped)
-                    mapped.Mapping.Protect(0, mapped.Mapping.Length, MemoryProtection.ReadWrite);
+                foreach (ProtectedMapping mapped in _mapped)
+                    mapped.Lift();
             }
 
-            if (_changes.Count == 0)
-                return;
-
-            // Later changes of a frame win; neighbours that end up alike are one call.
-            _changes.Reverse();
-            List<(ulong Frame, PageAccess Access)> changes = [.. _changes.DistinctBy(static change => change.Frame).OrderBy(static change => change.Frame)];
-            _changes.Clear();
-            for (int first = 0; first < changes.Count;)
+            // Neighbours that are to be alike are one call.
+            _changes.Sort();
+            for (int first = 0; first < _changes.Count;)
             {
                 int last = first;
-                MemoryProtection protection = ProtectionFor(changes[first].Access);
-                while (last + 1 < changes.Count && changes[last + 1].Frame == changes[last].Frame + 1 && ProtectionFor(changes[last + 1].Access) == protection)
+                MemoryProtection protection = ProtectedMapping.Wanted(_map, _changes[first]);
+                while (last + 1 < _changes.Count && _changes[last + 1] - _changes[last] <= 1 && ProtectedMapping.Wanted(_map, _changes[last + 1]) == protection)
                     last++;
-                Protect(changes[first].Frame, changes[last].Frame + 1, protection);
+                foreach (ProtectedMapping mapped in _mapped)
+                    mapped.Protect(_changes[first], _changes[last] + 1, protection);
                 first = last + 1;
             }
+
+            _changes.Clear();
+            foreach (ProtectedMapping mapped in _mapped)
+                mapped.Refine();
         }
     }
 
@@ -89,8 +103,8 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     {
         lock (_gate)
         {
-            foreach (Mapped mapped in _mapped)
-                mapped.Mapping.Protect(0, mapped.Mapping.Length, MemoryProtection.ReadWrite);
+            foreach (ProtectedMapping mapped in _mapped)
+                mapped.Open();
         }
     }
 
@@ -99,8 +113,8 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     {
         lock (_gate)
         {
-            foreach (Mapped mapped in _mapped)
-                ProtectRestricted(mapped);
+            foreach (ProtectedMapping mapped in _mapped)
+                mapped.Close();
         }
     }
 
@@ -109,7 +123,7 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     {
         lock (_gate)
         {
-            Mapped? mapped = _mapped.Find(candidate => candidate.Slot.Contains(gfn));
+            ProtectedMapping? mapped = _mapped.Find(candidate => candidate.Slot.Contains(gfn));
             return mapped is null ? 0 : mapped.Mapping.Address + (nint)((gfn.Value - mapped.Slot.First.Value) << Gfn.PageShift);
         }
     }
@@ -120,9 +134,10 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     {
         lock (_gate)
         {
-            var mapped = new Mapped(slot, _nextSlot++, slot.MapAgain());
+            var mapped = new ProtectedMapping(slot, _nextSlot++, _map, _budget, _logger);
             _mapped.Add(mapped);
-            ProtectRestricted(mapped);
+            if (_map.RestrictedFrames != 0 || _map.WatchedFrames != 0)
+                mapped.ProtectAll();
             _vm.SetMemory(mapped.Number, slot.First.Address, mapped.Mapping.Length, mapped.Mapping.Address, slot.IsReadOnly);
         }
     }
@@ -134,10 +149,10 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
             int index = _mapped.FindIndex(other => other.Slot == slot);
             if (index < 0)
                 return;
-            Mapped mapped = _mapped[index];
+            ProtectedMapping mapped = _mapped[index];
             _mapped.RemoveAt(index);
             _vm.SetMemory(mapped.Number, slot.First.Address, 0, 0, isReadOnly: false);
-            mapped.Mapping.Dispose();
+            mapped.Dispose();
         }
     }
 
@@ -147,63 +162,9 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
         _memory.PageTracker.Unsubscribe(this);
         lock (_gate)
         {
-            foreach (Mapped mapped in _mapped)
-                mapped.Mapping.Dispose();
+            foreach (ProtectedMapping mapped in _mapped)
+                mapped.Dispose();
             _mapped.Clear();
-        }
-    }
-
-    private static MemoryProtection ProtectionFor(PageAccess access)
-    {
-        const PageAccess Fetch = PageAccess.Read | PageAccess.Execute;
-        if ((access & Fetch) != Fetch)
-            return MemoryProtection.None;
-        return (access & PageAccess.Write) != 0 ? MemoryProtection.ReadWrite : MemoryProtection.Read;
-    }
-
-    private void ProtectRestricted(Mapped mapped)
-    {
-        if (_map.RestrictedFrames == 0 && _map.WatchedFrames == 0)
-            return;
-        for (ulong frame = mapped.Slot.First.Value; frame < mapped.Slot.End.Value; frame++)
-        {
-            PageAccess access = _map.Unhindered(new Gfn(frame));
-            if (access != PageAccess.All)
-                Protect(mapped, frame - mapped.Slot.First.Value, frame + 1 - mapped.Slot.First.Value, ProtectionFor(access));
-        }
-    }
-
-    private void Protect(ulong first, ulong end, MemoryProtection protection)
-    {
-        foreach (Mapped mapped in _mapped)
-        {
-            ulong from = Math.Max(first, mapped.Slot.First.Value), to = Math.Min(end, mapped.Slot.End.Value);
-            if (from < to)
-                Protect(mapped, from - mapped.Slot.First.Value, to - mapped.Slot.First.Value, protection);
-        }
-    }
-
-    private void Protect(Mapped mapped, ulong from, ulong to, MemoryProtection protection)
-    {
-        try
-        {
-            mapped.Mapping.Protect(from << Gfn.PageShift, (to - from) << Gfn.PageShift, protection);
-        }
-        catch (LinuxException refused) when (refused.Errno == Errno.NoMemory)
-        {
-            // Too many differing ranges. A coarser one is slower but right: what it stops needlessly is carried out silently.
-            _logger.ProtectionIsCoarse(mapped.Slot.First.Address + (from << Gfn.PageShift));
-            if (protection == MemoryProtection.ReadWrite)
-                return;
-            ulong coarseFrom = from / CoarseFrames * CoarseFrames, coarseTo = Math.Min((to + CoarseFrames - 1) / CoarseFrames * CoarseFrames, mapped.Slot.Frames);
-            try
-            {
-                mapped.Mapping.Protect(coarseFrom << Gfn.PageShift, (coarseTo - coarseFrom) << Gfn.PageShift, MemoryProtection.None);
-            }
-            catch (LinuxException again) when (again.Errno == Errno.NoMemory)
-            {
-                mapped.Mapping.Protect(0, mapped.Mapping.Length, MemoryProtection.None);
-            }
         }
     }
 }

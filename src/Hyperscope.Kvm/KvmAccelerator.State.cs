@@ -28,16 +28,18 @@ internal sealed partial class KvmAccelerator
         _hasKnownMsrs = false;
         if (_fetched != AcceleratorState.None)
             PushFetched();
-        ulong dirty = 0;
+
+        // What the kernel has not taken over yet, because attention was asked for before KVM_RUN, it must still get.
+        ulong dirty = _isFirstPush ? KvmRun.SyncRegs | KvmRun.SyncSregs | KvmRun.SyncEvents : page.DirtyRegs;
         _owner.GetRegisters(out KvmRegs regs);
-        if (_isFirstPush || _mustPushRegisters || regs != _knownRegs)
+        if ((dirty & KvmRun.SyncRegs) != 0 || _mustPushRegisters || regs != _knownRegs)
         {
             page.Regs = regs;
             dirty |= KvmRun.SyncRegs;
         }
 
         _owner.GetSpecialRegisters(out KvmSregs sregs);
-        if (_isFirstPush || !AreEqual(sregs, _knownSregs))
+        if ((dirty & KvmRun.SyncSregs) != 0 || !AreEqual(sregs, _knownSregs))
         {
             page.Sregs = sregs;
 
@@ -49,7 +51,7 @@ internal sealed partial class KvmAccelerator
         }
 
         bool isNmiBlocked = _owner.IsNmiBlocked;
-        if (_isFirstPush || isNmiBlocked != _knownNmiBlocked || _hasKernelEvents)
+        if ((dirty & KvmRun.SyncEvents) != 0 || isNmiBlocked != _knownNmiBlocked || _hasKernelEvents)
         {
             page.Events = new KvmVcpuEvents { Flags = KvmVcpuEvents.ValidShadow | KvmVcpuEvents.ValidNmiPending, NmiMasked = (byte)(isNmiBlocked ? 1 : 0) };
             dirty |= KvmRun.SyncEvents;

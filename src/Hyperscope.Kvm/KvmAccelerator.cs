@@ -38,6 +38,8 @@ internal sealed partial class KvmAccelerator : IAccelerator, IDisposable
     public AcceleratorExit Run()
     {
         EnterThread();
+        if (_backend.View.HasChanges)
+            _backend.View.Apply();
         Push();
         if (_appliedDebugControl != _debugControl)
             ApplyDebugControl(_debugControl);

@@ -55,7 +55,7 @@ public sealed class KvmBackend : IDisposable
 
             if (KvmProbe.HasBreakpointExits(_device))
                 Capabilities |= VmCapabilities.BreakpointEvents;
-            View = new GuestView(Vm, group.Memory, group.Views.Main.AccessMap, _logger);
+            View = new GuestView(Vm, group.Memory, group.Views.Main.AccessMap, RangeBudget.OfProcess, _logger);
             _cpuid = [.. group.Vcpus.Select(vcpu => GuestCpuid.Build(_device, vcpu))];
             _interceptedMsrs = [.. group.Vcpus.Select(static _ => new HashSet<uint>())];
             ApplyMsrFilter();

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Hyperscope.LinuxHost;
 using Hyperscope.Vm;
 
@@ -9,7 +8,7 @@ namespace Hyperscope.Kvm;
 /// arithmetic, no x87 memory operands and no CMPXCHG16B: such a host is found out by a guest that uses them.</remarks>
 public static class KvmProbe
 {
-    private const ulong Tables = 0x1000, Code = 0x4000, Data = 0x5000, Bytes = 0x8000;
+    private const ulong Code = FlatLongMode.End, Data = 0x5000, Bytes = 0x8000;
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     // addps xmm0, xmm0; fld qword [0x5000]; fstp qword [0x5000]; lock cmpxchg16b [0x5000]; hlt; mov al, [0x5008]; hlt
@@ -137,27 +136,14 @@ public static class KvmProbe
     private static unsafe void Fill(MemoryMapping mapping, ReadOnlySpan<byte> program)
     {
         var bytes = new Span<byte>((void*)mapping.Address, (int)Bytes);
-        const ulong Present = 3, Large = 0x83;
-        BinaryPrimitives.WriteUInt64LittleEndian(bytes[(int)Tables..], (Tables + 0x1000) | Present);
-        BinaryPrimitives.WriteUInt64LittleEndian(bytes[(int)(Tables + 0x1000)..], (Tables + 0x2000) | Present);
-        BinaryPrimitives.WriteUInt64LittleEndian(bytes[(int)(Tables + 0x2000)..], Large);
+        FlatLongMode.WriteTables(bytes);
         program.CopyTo(bytes[(int)Code..]);
     }
 
     private static void SetRegisters(KvmVcpu vcpu)
     {
-        const ulong Protected = 1, MonitorCoprocessor = 2, Extension = 0x10, Paging = 1UL << 31;
-        const ulong PhysicalExtension = 1 << 5, SaveSse = 1 << 9;
-        const ulong LongModeActive = 0x500;
         vcpu.GetSregs(out KvmSregs sregs);
-        var code = new KvmSegment { Limit = uint.MaxValue, Selector = 8, Type = 0xB, Present = 1, S = 1, L = 1, G = 1 };
-        KvmSegment data = code with { Selector = 16, Type = 3, L = 0, Db = 1 };
-        sregs.Cs = code;
-        sregs.Ds = sregs.Es = sregs.Fs = sregs.Gs = sregs.Ss = data;
-        sregs.Cr0 = Protected | MonitorCoprocessor | Extension | Paging;
-        sregs.Cr3 = Tables;
-        sregs.Cr4 = PhysicalExtension | SaveSse;
-        sregs.Efer = LongModeActive;
+        FlatLongMode.Enter(ref sregs);
         vcpu.SetSregs(sregs);
         vcpu.SetRegs(new KvmRegs { Rip = Code, Rsp = Bytes, Rflags = 2 });
     }

@@ -42,29 +42,13 @@ public sealed unsafe partial class KvmVcpu : IDisposable
     /// <returns>0, or the error number: EINTR and EAGAIN are ordinary, EFAULT means memory that this process may not touch.</returns>
     internal int Run() => RunVcpu(_handle, KvmRequests.Run.Code, 0) == 0 ? 0 : Marshal.GetLastPInvokeError();
 
-    internal void SetSregs(in KvmSregs sregs)
-    {
-        KvmSregs copy = sregs;
-        Ioctl.Call(_handle, KvmRequests.SetSregs, ref copy);
-    }
+    internal void SetSregs(in KvmSregs sregs) => Set(KvmRequests.SetSregs, sregs);
 
-    internal void GetSregs(out KvmSregs sregs)
-    {
-        sregs = default;
-        Ioctl.Call(_handle, KvmRequests.GetSregs, ref sregs);
-    }
+    internal void GetSregs(out KvmSregs sregs) => Get(KvmRequests.GetSregs, out sregs);
 
-    internal void SetRegs(in KvmRegs regs)
-    {
-        KvmRegs copy = regs;
-        Ioctl.Call(_handle, KvmRequests.SetRegs, ref copy);
-    }
+    internal void SetRegs(in KvmRegs regs) => Set(KvmRequests.SetRegs, regs);
 
-    internal void GetRegs(out KvmRegs regs)
-    {
-        regs = default;
-        Ioctl.Call(_handle, KvmRequests.GetRegs, ref regs);
-    }
+    internal void GetRegs(out KvmRegs regs) => Get(KvmRequests.GetRegs, out regs);
 
     internal void GetXsave(Span<byte> image)
     {
@@ -80,30 +64,18 @@ public sealed unsafe partial class KvmVcpu : IDisposable
 
     internal ulong GetXcr0()
     {
-        var registers = default(KvmXcrs);
-        Ioctl.Call(_handle, KvmRequests.GetXcrs, ref registers);
+        Get(KvmRequests.GetXcrs, out KvmXcrs registers);
         return registers.Count == 0 ? 1 : registers.FirstValue;
     }
 
-    internal void SetXcr0(ulong value)
-    {
-        var registers = new KvmXcrs { Count = 1, FirstValue = value };
-        Ioctl.Call(_handle, KvmRequests.SetXcrs, ref registers);
-    }
+    internal void SetXcr0(ulong value) => Set(KvmRequests.SetXcrs, new KvmXcrs { Count = 1, FirstValue = value });
 
-    internal void GetDebugRegs(out KvmDebugRegs registers)
-    {
-        registers = default;
-        Ioctl.Call(_handle, KvmRequests.GetDebugRegs, ref registers);
-    }
+    internal void GetDebugRegs(out KvmDebugRegs registers) => Get(KvmRequests.GetDebugRegs, out registers);
 
-    internal void SetDebugRegs(KvmDebugRegs registers) => Ioctl.Call(_handle, KvmRequests.SetDebugRegs, ref registers);
+    internal void SetDebugRegs(in KvmDebugRegs registers) => Set(KvmRequests.SetDebugRegs, registers);
 
-    internal void SetGuestDebug(uint control)
-    {
-        var debug = new KvmGuestDebug { Control = control == 0 ? 0 : control | KvmGuestDebug.Enable };
-        Ioctl.Call(_handle, KvmRequests.SetGuestDebug, ref debug);
-    }
+    internal void SetGuestDebug(uint control) =>
+        Set(KvmRequests.SetGuestDebug, new KvmGuestDebug { Control = control == 0 ? 0 : control | KvmGuestDebug.Enable });
 
     internal bool TryGetMsr(uint index, out ulong value)
     {
@@ -148,6 +120,20 @@ public sealed unsafe partial class KvmVcpu : IDisposable
     {
         _page.Dispose();
         _handle.Dispose();
+    }
+
+    private void Get<T>(IoctlRequest<T> request, out T value, [CallerArgumentExpression(nameof(request))] string name = "")
+        where T : unmanaged
+    {
+        value = default;
+        _ = Ioctl.Call(_handle, request, ref value, name);
+    }
+
+    private void Set<T>(IoctlRequest<T> request, in T value, [CallerArgumentExpression(nameof(request))] string name = "")
+        where T : unmanaged
+    {
+        T copy = value;
+        _ = Ioctl.Call(_handle, request, ref copy, name);
     }
 
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]

@@ -33,12 +33,19 @@ public sealed partial class SharedMemory : IDisposable
     }
 
     /// <summary>Makes a file of <paramref name="size"/> zero bytes that only its owner can open. What was there is lost.</summary>
-    /// <exception cref="LinuxException">open or ftruncate failed.</exception>
+    /// <exception cref="LinuxException">open, fchmod or ftruncate failed.</exception>
     public static SharedMemory CreateFile(string path, ulong size)
     {
         FileDescriptorHandle handle = Open(path, ReadWrite | Create | Truncate | OpenCloseOnExec, OwnerOnly);
         if (handle.IsInvalid)
             throw LinuxException.FromLastCall($"open of {path}");
+        if (Fchmod(handle, OwnerOnly) < 0) // the mode of open is for new files only
+        {
+            LinuxException refused = LinuxException.FromLastCall($"fchmod of {path}");
+            handle.Dispose();
+            throw refused;
+        }
+
         return new SharedMemory(handle, System.IO.Path.GetFullPath(path), size);
     }
 
@@ -93,6 +100,9 @@ public sealed partial class SharedMemory : IDisposable
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial FileDescriptorHandle Open(string path, int flags, int mode);
+
+    [LibraryImport("libc", EntryPoint = "fchmod", SetLastError = true)]
+    private static partial int Fchmod(FileDescriptorHandle fd, int mode);
 
     [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
     private static partial int Fallocate(FileDescriptorHandle fd, int mode, long offset, long length);

@@ -65,6 +65,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
             vcpu.Interrupts = Board.InterruptsOf(vcpu.Index);
         }
 
+        first.X87ErrorLine = Board.NumericError;
         if (isAccelerated)
             _hardware = CreateHardware();
     }
@@ -320,6 +321,8 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
         public void Init() => vcpu.PostInit();
 
         public void Startup(byte vector) => vcpu.PostStartup(vector);
+
+        public void IgnoreX87Error() => vcpu.IgnoreX87Error();
     }
 
     private sealed class MachineControl(VirtualMachine vm) : IMachineControl

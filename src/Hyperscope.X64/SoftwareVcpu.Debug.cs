@@ -2,7 +2,7 @@ namespace Hyperscope.X64;
 
 /// <summary>Debug registers (SDM vol. 3, "Debug Registers").</summary>
 /// <remarks>While an instruction breakpoint is enabled every instruction runs by itself; while a data breakpoint is, accesses to its page
-/// are not cached. I/O breakpoints do not exist here.</remarks>
+/// are not cached.</remarks>
 public sealed unsafe partial class SoftwareVcpu
 {
     private bool _hasCodeBreakpoints, _hasDataBreakpoints;
@@ -84,15 +84,29 @@ public sealed unsafe partial class SoftwareVcpu
         for (int number = 0; number < 4; number++)
         {
             int kind = Kind(number);
-            if (!IsEnabled(number) || !(kind == 3 || (kind == 1 && isWrite)))
-                continue;
-            ulong size = (ulong)Length(number);
-            ulong first = _c->Dr[number] & ~(size - 1);
-            if (linear < first + size && first < linear + (ulong)length)
+            if (IsEnabled(number) && (kind == 3 || (kind == 1 && isWrite)) && Covers(number, linear, length))
                 hits |= 1UL << number;
         }
 
         return hits;
+    }
+
+    private ulong PortBreakpointHits(ushort port, int length)
+    {
+        ulong hits = 0;
+        for (int number = 0; number < 4 && (_c->Cr4 & Cr4.De) != 0; number++)
+        {
+            if (IsEnabled(number) && Kind(number) == 2 && Covers(number, port, length))
+                hits |= 1UL << number;
+        }
+
+        return hits;
+    }
+
+    private bool Covers(int number, ulong address, int length)
+    {
+        ulong size = (ulong)Length(number), first = _c->Dr[number] & ~(size - 1);
+        return address < first + size && first < address + (ulong)length;
     }
 }
 

@@ -8,6 +8,19 @@ public sealed unsafe partial class SoftwareVcpu
     /// <summary>True if the instruction may touch a port. False: stopped, with #GP or at the permission map.</summary>
     internal bool CheckIo(Op* op, ushort port, int size)
     {
+        if (!IsPermitted(op, port, size))
+            return false;
+        ulong hits = _hasDataBreakpoints ? PortBreakpointHits(port, size) : 0;
+        if (hits == 0)
+            return true;
+        if (!_isAlone)
+            return MustRunAlone(op); // the trap comes right behind the instruction
+        _debugHits |= hits;
+        return true;
+    }
+
+    private bool IsPermitted(Op* op, ushort port, int size)
+    {
         if (!_c->IsProtected || (!_c->IsVirtual8086 && _c->Cpl <= ((int)(_c->SystemFlags >> 12) & 3)))
             return true;
         const uint MapOffset = 0x66;

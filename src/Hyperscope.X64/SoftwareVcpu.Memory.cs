@@ -308,6 +308,7 @@ public sealed unsafe partial class SoftwareVcpu
             return;
         ulong tag = linear >> 12;
         TlbEntry* entry = _c->Tlb + (tag & Tlb.IndexMask);
+        _tlb.NoteFill(entry);
         bool canRead = (denied & PageAccess.Read) == 0;
 
         // Write without read cannot be expressed by hardware either: rights 2 and 6 act as 0 and 4 (kvmi-abi.md 5.1).

@@ -9,6 +9,7 @@ public sealed unsafe partial class SoftwareVcpu
     private int _requests;
     private int _parkers;
     private int _departures;
+    private int _modeWaiters; // threads in a wait on _modeGate
     private volatile bool _kicked, _stopRequested;
     private volatile bool _waiting;
 
@@ -54,7 +55,7 @@ public sealed unsafe partial class SoftwareVcpu
         if (_inGuest != 0)
             AskForAttention();
         while (_inGuest != 0 && _departures == before)
-            Monitor.Wait(_modeGate);
+            AwaitPulse();
     }
 
     internal void EnterGuest()
@@ -69,7 +70,7 @@ public sealed unsafe partial class SoftwareVcpu
             lock (_modeGate)
             {
                 while (_parkers != 0)
-                    Monitor.Wait(_modeGate);
+                    AwaitPulse();
             }
 
             TakeRequests();
@@ -97,8 +98,17 @@ public sealed unsafe partial class SoftwareVcpu
         {
             _inGuest = 0;
             _departures++;
-            Monitor.PulseAll(_modeGate);
+            if (_modeWaiters != 0)
+                Monitor.PulseAll(_modeGate); // a call into the runtime, and this is done for each instruction that an accelerator stops at
         }
+    }
+
+    // The caller holds _modeGate.
+    private void AwaitPulse()
+    {
+        _modeWaiters++;
+        Monitor.Wait(_modeGate);
+        _modeWaiters--;
     }
 
     internal void Post(VcpuRequests request, ulong frame)
@@ -140,7 +150,7 @@ public sealed unsafe partial class SoftwareVcpu
         lock (_modeGate)
         {
             while (_inGuest != 0)
-                Monitor.Wait(_modeGate);
+                AwaitPulse();
         }
     }
 
@@ -198,7 +208,7 @@ public sealed unsafe partial class SoftwareVcpu
             _waiting = true;
             Interlocked.MemoryBarrier();
             while (Volatile.Read(ref _c->Attention) == 0)
-                Monitor.Wait(_modeGate);
+                AwaitPulse();
             _waiting = false;
         }
     }

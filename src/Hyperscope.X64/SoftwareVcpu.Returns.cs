@@ -309,7 +309,7 @@ public sealed unsafe partial class SoftwareVcpu
         if (!PushFrame(o, frame, _c->Ss, _c->R[Rsp], 0, 3, out ulong stack))
             return false;
         _c->R[Rsp] = stack;
-        SetFlags(flags & ~(Rflags.Tf | Rflags.Nt | Rflags.Rf | (usesVirtualFlag ? Rflags.Vif : Rflags.If)));
+        SetFlags(flags & ~(Rflags.Tf | Rflags.Rf | (usesVirtualFlag ? Rflags.Vif : Rflags.If)));
         LoadRealCode((ushort)(target >> 16));
         _c->Rip = (ushort)target;
         return true;

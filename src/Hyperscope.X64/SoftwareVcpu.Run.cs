@@ -104,9 +104,9 @@ public sealed unsafe partial class SoftwareVcpu
             LeaveGuest();
             StopReason stop = _c->Stop;
             HandleStop();
-            if (isStep && stop is (StopReason.None or StopReason.Halt or StopReason.Fault))
+            if (isStep && stop is (StopReason.None or StopReason.Halt or StopReason.X87Error or StopReason.Fault))
                 ReportStep(stop);
-            if ((isReady && !_isHalted) || stop == StopReason.Halt)
+            if ((isReady && !_isHalted) || stop is StopReason.Halt or StopReason.X87Error)
                 continue; // a processor that has just halted looks for a wake-up that is there already
             if (returnOnHalt && _isHalted && _delivery is null)
                 return RunOutcome.Halted;
@@ -184,6 +184,9 @@ public sealed unsafe partial class SoftwareVcpu
             case StopReason.RunAlone:
                 _mustRunAlone = true;
                 break;
+            case StopReason.X87Error:
+                X87ErrorLine?.Set(asserted: true);
+                goto case StopReason.Halt;
             case StopReason.Halt:
                 _isHalted = true;
                 _c->InterruptShadow = 0;
@@ -198,6 +201,6 @@ public sealed unsafe partial class SoftwareVcpu
     {
         if (stop == StopReason.Fault)
             DeliverPendingEvent();
-        Events?.OnSingleStep(this, failed: stop == StopReason.Halt);
+        Events?.OnSingleStep(this, failed: stop is StopReason.Halt or StopReason.X87Error);
     }
 }

@@ -71,6 +71,7 @@ public sealed unsafe partial class SoftwareVcpu
         UpdateBreakpoints();
         _c->InterruptShadow = 0;
         _isHalted = _isShutDown = _isNmiBlocked = _mustRunAlone = _mustRunExclusive = _hasToolRegisters = false;
+        ForgetIgnoredX87Error();
         _delivery = null;
         _injected = null;
         ForgetApprovals();

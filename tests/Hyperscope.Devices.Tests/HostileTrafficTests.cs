@@ -27,6 +27,7 @@ public sealed class HostileTrafficTests : IDisposable
             ("slave pic", _system.Pic.Slave, DualPic.PortCount),
             ("elcr", _system.Pic.TriggerModes, DualPic.PortCount),
             ("pit", _pit, Pit8254.PortCount),
+            ("port f0", new NumericErrorPort(isa[13], new RecordingVcpu()), NumericErrorPort.PortCount),
             ("port 61", new SystemControlPort(_system.Clock, _pit), SystemControlPort.PortCount),
             ("rtc", _rtc, CmosRtc.PortCount),
             ("acpi", new AcpiPowerManagement(_system.Clock, isa[9], machine), AcpiPowerManagement.PortCount),

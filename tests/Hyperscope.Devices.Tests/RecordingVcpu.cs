@@ -9,9 +9,13 @@ internal sealed class RecordingVcpu : IVcpuSignals
 
     public List<byte> Startups { get; } = [];
 
+    public int IgnoredErrors { get; private set; }
+
     public void Wake() => Wakes++;
 
     public void Init() => Inits++;
 
     public void Startup(byte vector) => Startups.Add(vector);
+
+    public void IgnoreX87Error() => IgnoredErrors++;
 }

@@ -142,8 +142,11 @@ public sealed class VcpuCommandTests
         using var bench = new Bench(capabilities: VmCapabilities.None);
         Assert.Equal(KvmError.NotSupported, bench.Tool.Error(new VcpuControlEvents(V0, EventId.Descriptor, true)));
         Assert.Equal(KvmError.NotSupported, bench.Tool.Error(new VcpuControlEvents(V0, EventId.Xsetbv, true)));
-        Assert.Equal(KvmError.None, bench.Tool.Error(new VcpuControlEvents(V0, EventId.Cr, true)));
+        Assert.Equal(KvmError.NotSupported, bench.Tool.Error(new VcpuControlEvents(V0, EventId.Cr, true)));
+        Assert.Equal(KvmError.None, bench.Tool.Error(new VcpuControlEvents(V0, EventId.Cr, false)));
         Assert.Equal(KvmError.NotSupported, bench.Tool.Error(new VcpuControlCr(V0, 3, true)));
+        Assert.Equal(KvmError.NotSupported, bench.Tool.Error(new VmCreateView()));
+        Assert.Equal(KvmError.NotSupported, bench.Tool.Error(new VcpuSwitchView(V0, 0)));
         Assert.Equal(KvmError.NotSupported, bench.Tool.Error(new VcpuControlSinglestep(V0, true)));
         Assert.False((await bench.Vcpu.Execute(static vcpu => vcpu.Intercepts).Soon()).HasFlag(VcpuIntercepts.Descriptor));
     }

@@ -1,5 +1,3 @@
-using System.Diagnostics;
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using Hyperscope.Conformance;
 
@@ -7,6 +5,7 @@ namespace Hyperscope.Kvm.Tests;
 
 /// <summary>The conformance suite on the KVM back end of a real SVM host, which eng/nested-kvm boots under an emulator. Each row is a test of
 /// its own; rows that this host cannot serve are skipped with what the server said.</summary>
+[Collection(NestedHost.OneAtATime)]
 public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<NestedKvmTests.Nested>
 {
     public static TheoryData<string> Rows() => [.. ConformanceSuite.Rows.Select(static row => $"{row.Id} {row.Area}: {row.Claim}")];
@@ -33,25 +32,15 @@ public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<Ne
         Assert.DoesNotContain("the software CPU runs the guest", run.Talk, StringComparison.Ordinal);
     }
 
-    /// <summary>One boot.</summary>
+    /// <summary>The boot for these rows.</summary>
     public sealed class Nested
     {
-        // eng/nested-kvm ends it after five minutes.
         private const string Commands = "hyperscope vm run --image builtin:demo --backend auto; hyperscope selftest --backend kvm --vcpus 1 --json";
 
         public Nested()
         {
-            string script = Path.Combine(Root(), "eng", "nested-kvm");
-            (int status, string talk) = Start(script, "fetch");
-            if (status != 0)
-            {
-                Missing = talk.Trim().ReplaceLineEndings(" ");
-                return;
-            }
-
-            const int OutOfTime = 124;
-            (status, Talk) = Start(script, "run", Commands);
-            IsOutOfTime = status == OutOfTime;
+            var host = NestedHost.Run(Commands);
+            (Missing, IsOutOfTime, Talk) = (host.Missing, host.IsOutOfTime, host.Talk);
             foreach (string line in Talk.Split('\n'))
             {
                 if (!line.StartsWith("{\"id\"", StringComparison.Ordinal))
@@ -66,24 +55,8 @@ public sealed class NestedKvmTests(NestedKvmTests.Nested run) : IClassFixture<Ne
         /// <summary>Why it cannot be had here; null: it can.</summary>
         public string? Missing { get; }
 
-        /// <summary>A busy machine: an emulated processor with nested pages is slow.</summary>
         public bool IsOutOfTime { get; }
 
         public string Talk { get; } = "";
-
-        private static (int Status, string Talk) Start(string script, params string[] arguments)
-        {
-            var start = new ProcessStartInfo(script, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
-#if DEBUG
-            start.Environment["NESTED_CONFIGURATION"] = "Debug";
-#endif
-            using Process process = Process.Start(start)!;
-            Task<string> errors = process.StandardError.ReadToEndAsync();
-            string output = process.StandardOutput.ReadToEnd();
-            process.WaitForExit();
-            return (process.ExitCode, output + errors.Result);
-        }
-
-        private static string Root([CallerFilePath] string file = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(file)!, "..", ".."));
     }
 }

@@ -56,13 +56,18 @@ public sealed unsafe class NativeProcessor : IDisposable
     /// <summary>Bytes at <see cref="DataAddress"/>.</summary>
     public const int DataSize = 0x4000;
 
+    /// <summary>Linear address at which instructions are executed.</summary>
+    public const ulong CodeAddress = Slot;
+
     /// <summary>An address inside the scratch stack with room on both sides.</summary>
     public const ulong StackTop = Base + 0x3C000;
 
     private const ulong Base = 0x5A00_0000;
     private const int Size = 0x40000;
     private const ulong StateAddress = Base + 0x8000, HostFxsave = Base + 0x9000, HostRsp = Base + 0x9400, FaultSignal = Base + 0x9408;
-    private const ulong Entry = Base, Slot = Base + 0x1000, Exit = Base + 0x2000, Handler = Base + 0x3000, OldActions = Base + 0x9800;
+    private const ulong Entry = Base, Entry32 = Base + 0x800, SavedDs = Base + 0x9410, SavedEs = Base + 0x9418, FarSlot = Base + 0x9420;
+    private const ushort Code32 = 0x23, Code64 = 0x33, Data32 = 0x2B; // Linux' selectors for user code
+    private const ulong Slot = Base + 0x1000, Exit = Base + 0x2000, Handler = Base + 0x3000, OldActions = Base + 0x9800;
     private const ulong LoadableFlags = 0x8D5 | 0x400;
 
     private static readonly Lock _gate = new();
@@ -91,16 +96,17 @@ public sealed unsafe class NativeProcessor : IDisposable
     /// <summary>The memory operands, at <see cref="DataAddress"/>.</summary>
     public Span<byte> Data => new((byte*)DataAddress, DataSize);
 
-    /// <summary>Executes one instruction of up to 15 bytes.</summary>
-    public NativeOutcome Run(ReadOnlySpan<byte> instruction, ref NativeState state)
+    /// <summary>Executes one instruction of up to 15 bytes, in 64-bit or in 32-bit (compatibility) mode with flat segments.</summary>
+    public NativeOutcome Run(ReadOnlySpan<byte> instruction, ref NativeState state, bool is32Bit = false)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (instruction.Length is 0 or > 15)
             throw new ArgumentException($"an instruction of {instruction.Length} bytes; 1 to 15 are possible", nameof(instruction));
         var slot = (byte*)Slot;
         instruction.CopyTo(new Span<byte>(slot, 15));
-        slot[instruction.Length] = 0xE9; // jmp Exit
-        *(int*)(slot + instruction.Length + 1) = (int)((long)Exit - (long)(Slot + (ulong)instruction.Length + 5));
+        slot[instruction.Length] = (byte)(is32Bit ? 0xEA : 0xE9); // jmp Exit
+        *(int*)(slot + instruction.Length + 1) = (int)(is32Bit ? (long)Exit : (long)Exit - (long)(Slot + (ulong)instruction.Length + 5));
+        *(ushort*)(slot + instruction.Length + 5) = Code64;
         fixed (NativeState* given = &state)
             Buffer.MemoryCopy(given, (void*)StateAddress, sizeof(NativeState), sizeof(NativeState));
         var native = (NativeState*)StateAddress;
@@ -108,7 +114,7 @@ public sealed unsafe class NativeProcessor : IDisposable
         *(ulong*)FaultSignal = 0;
 
         // Sound: the stub saves and restores everything the platform ABI wants preserved, and DF, MXCSR and x87 with it.
-        ((delegate* unmanaged<void>)Entry)();
+        ((delegate* unmanaged<void>)(is32Bit ? Entry32 : Entry))();
         state = *native;
         return *(ulong*)FaultSignal switch
         {
@@ -144,7 +150,10 @@ public sealed unsafe class NativeProcessor : IDisposable
         nint mapped = MemoryMap((nint)Base, Size, ReadWriteExecute, PrivateAnonymousFixedNoReplace, -1, 0);
         if (mapped != (nint)Base)
             throw new InvalidOperationException($"mmap of {Size} bytes at 0x{Base:x} failed, errno {Marshal.GetLastPInvokeError()}");
-        Write(Entry, AssembleEntry);
+        *(uint*)FarSlot = (uint)Slot;
+        *(ushort*)(FarSlot + 4) = Code32;
+        Write(Entry, static a => AssembleEntry(a, is32Bit: false));
+        Write(Entry32, static a => AssembleEntry(a, is32Bit: true));
         Write(Exit, AssembleExit);
         Write(Handler, AssembleHandler);
     }
@@ -155,14 +164,14 @@ public sealed unsafe class NativeProcessor : IDisposable
         code(assembler);
         using var stream = new MemoryStream();
         assembler.Assemble(new StreamCodeWriter(stream), address);
-        stream.ToArray().CopyTo(new Span<byte>((void*)address, 0x1000));
+        stream.ToArray().CopyTo(new Span<byte>((void*)address, 0x800));
     }
 
     private static readonly AssemblerRegister64[] _registers = [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15];
 
     private static AssemblerMemoryOperand Absolute(ulong address) => __qword_ptr[address];
 
-    private static void AssembleEntry(Assembler a)
+    private static void AssembleEntry(Assembler a, bool is32Bit)
     {
         foreach (AssemblerRegister64 register in (AssemblerRegister64[])[rbx, rbp, r12, r13, r14, r15])
             a.push(register);
@@ -170,11 +179,23 @@ public sealed unsafe class NativeProcessor : IDisposable
         a.mov(Absolute(HostRsp), rsp);
         a.fxsave64(__[HostFxsave]);
         a.fxrstor64(__[StateAddress + 144]);
+        a.mov(__word_ptr[SavedDs], ds);
+        a.mov(__word_ptr[SavedEs], es);
+        if (is32Bit)
+        {
+            a.mov(eax, Data32);
+            a.mov(ds, eax);
+            a.mov(es, eax);
+        }
+
         a.push(Absolute(StateAddress + 128));
         a.popfq();
         for (int index = 0; index < 16; index++)
             a.mov(_registers[index], Absolute(StateAddress + (ulong)(index * 8)));
-        a.jmp(Slot);
+        if (is32Bit)
+            a.jmp(__fword_ptr[FarSlot]);
+        else
+            a.jmp(Slot);
     }
 
     private static void AssembleExit(Assembler a)
@@ -184,6 +205,8 @@ public sealed unsafe class NativeProcessor : IDisposable
         a.mov(rsp, Absolute(HostRsp));
         a.pushfq();
         a.pop(Absolute(StateAddress + 128));
+        a.mov(ds, __word_ptr[SavedDs]);
+        a.mov(es, __word_ptr[SavedEs]);
         a.cld();
         a.fxsave64(__[StateAddress + 144]);
         a.fxrstor64(__[HostFxsave]);
@@ -196,7 +219,7 @@ public sealed unsafe class NativeProcessor : IDisposable
     // void handler(int signal, siginfo_t*, ucontext_t*): a fault in the slot continues at Exit, any other goes to the handler from before.
     private static void AssembleHandler(Assembler a)
     {
-        const int ContextRip = 0xA8; // uc_mcontext.gregs[REG_RIP], part of the kernel's ABI
+        const int ContextRip = 0xA8, ContextCs = 0xB8; // uc_mcontext.gregs[REG_RIP] and [REG_CSGSFS], part of the kernel's ABI
         Label foreign = a.CreateLabel();
         a.mov(rax, __qword_ptr[rdx + ContextRip]);
         a.sub(rax, (int)Slot);
@@ -206,6 +229,7 @@ public sealed unsafe class NativeProcessor : IDisposable
         a.mov(Absolute(FaultSignal), rax);
         a.mov(eax, (int)Exit);
         a.mov(__qword_ptr[rdx + ContextRip], rax);
+        a.mov(__word_ptr[rdx + ContextCs], Code64);
         a.ret();
         a.Label(ref foreign);
         for (int index = 0; index < _signals.Length; index++)

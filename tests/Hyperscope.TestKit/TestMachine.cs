@@ -154,6 +154,15 @@ public sealed unsafe class TestMachine : IDisposable
             Group.InvalidateTranslations();
     }
 
+    /// <summary>Goes on in 32-bit code on the page tables of 64-bit mode.</summary>
+    public void EnterCompatibilityMode()
+    {
+        Vcpu.GetSpecialRegisters(out KvmSregs sregs);
+        sregs.Cs.L = 0;
+        sregs.Cs.Db = 1;
+        Vcpu.SetSpecialRegisters(sregs);
+    }
+
     /// <summary>Assembles code for the machine's mode into memory; gives its length.</summary>
     public int Assemble(Action<Assembler> code, ulong address = CodeAddress)
     {

@@ -132,9 +132,6 @@ public class DecoderTests(ITestOutputHelper output)
             // Segment, control and debug registers that do not exist are #UD when executed: InvalidOpcodeTests.
             || (name == "mov" && insn.Row!.Has(Encoding.PlainReg) && expected.IsInvalid && insn.Opcode is 0x8C or 0x8E or (>= 0x20 and <= 0x23))
 
-            // Register forms of 0F 01 and 0F AE ignore prefixes here.
-            || (insn is { Map: 1, Opcode: 0x01 or 0xAE, IsMemory: false } && expected.IsInvalid)
-
             // XLAT's operand is implicit here.
             || name == "xlat"
 

@@ -2,110 +2,48 @@ using System.Diagnostics;
 using Hyperscope.Compare.Guests;
 using Hyperscope.Kvm;
 using Hyperscope.LinuxHost;
-using Hyperscope.X64;
 
 namespace Hyperscope.Compare.Comparisons;
 
 /// <summary>A store to a page that is not writable, allowed each time: one instruction in the software CPU against opening the page, a single
-/// step and closing it again, turn by turn. The second way learns neither address nor kind of the access.</summary>
+/// step and closing it again, a few events in turn. The second way learns neither address nor kind of the access.</summary>
 internal static class KvmEvents
 {
-    private const int Turns = 7;
+    private const int Events = 20, WarmUp = 1000;
 
     public static int Run(double scale)
     {
-        int events = (int)(5000 * scale);
-        List<double> emulated = [], stepped = [];
-        for (int turn = 0; turn < Turns; turn++)
-        {
-            emulated.Add(Emulated(events) / events * 1e6);
-            stepped.Add(Stepped(events) / events * 1e6);
-        }
-
-        Console.WriteLine($"{events} events a turn, {Turns} turns each, microseconds an event:");
-        Console.WriteLine($"EFAULT, one instruction emulated  {emulated.Min(),8:f1}   (median {emulated.Order().ElementAt(Turns / 2):f1})");
-        Console.WriteLine($"open, single-step, re-protect     {stepped.Min(),8:f1}   (median {stepped.Order().ElementAt(Turns / 2):f1})");
-        Console.WriteLine($"ratio of the best                 {stepped.Min() / emulated.Min(),8:f2}   of the medians {stepped.Order().ElementAt(Turns / 2) / emulated.Order().ElementAt(Turns / 2):f2}");
+        using var emulated = new Emulated();
+        using var stepped = new Stepped();
+        _ = emulated.Run(WarmUp);
+        _ = stepped.Run(WarmUp / 10);
+        Pairs pairs = Pairs.Measure(Math.Max(5, (int)(401 * scale)) | 1, () => emulated.Run(Events) / Events, () => stepped.Run(Events) / Events);
+        var report = new Report("A write to a restricted page, allowed; microseconds an event", "EFAULT and one instruction / open, step, re-protect",
+            "best", "median", "peer's best", "peer's median", "ratio of best", "median ratio", "95 %");
+        pairs.AddTo(report, $"{Events} events a turn", 1e6, "0.0");
+        report.Print("the peer takes as long at least, 5 times as long expected", pairs.Confidence.Low >= 1);
         return 0;
     }
 
-    private static double Emulated(int events)
+    private sealed class Emulated : IPageTrackSubscriber, IDisposable
     {
-        using var memory = new GuestMemory();
-        _ = memory.AddSlot(new Gpa(0), BareGuest.Bytes);
-        _ = memory.TryLoad(new Gpa(0), BareGuest.Image(BareGuest.Loop(1UL << 40)));
-        var views = new ViewTable();
-        AccessMap map = views.Main.AccessMap;
-        var group = new ProcessorGroup(memory, views, new Machine.DeviceBus());
-        using SoftwareVcpu vcpu = group.AddVcpu(new CpuModel());
-        using var backend = new KvmBackend(group);
-        vcpu.GetSpecialRegisters(out KvmSregs special);
-        (KvmRegs general, special) = BareGuest.Registers(special);
-        vcpu.SetSpecialRegisters(special);
-        vcpu.SetRegisters(general);
-        lock (map.WriterLock)
-            _ = map.Set(new Gpa(BareGuest.Page).Frame, PageAccess.Read | PageAccess.Execute);
-        backend.ApplyRestrictions();
-        var watcher = new Watcher(vcpu, events);
-        memory.PageTracker.Subscribe(watcher);
-        _ = vcpu.Run();
-        return Stopwatch.GetElapsedTime(watcher.Started).TotalSeconds;
-    }
+        private readonly KvmGuest _guest = new(1UL << 40);
+        private int _left;
 
-    private static double Stepped(int events)
-    {
-        using var device = new KvmDevice();
-        using KvmVm vm = device.CreateVm();
-        using var memory = new SharedMemory("bench", BareGuest.Bytes);
-        using MemoryMapping view = memory.Map(0, BareGuest.Bytes);
-        Load(view, BareGuest.Image(BareGuest.Loop(1UL << 40)));
-        vm.SetMemory(0, new Gpa(0), BareGuest.Bytes, view.Address, isReadOnly: false);
-        using KvmVcpu vcpu = vm.CreateVcpu(new VcpuIndex(0));
-        vcpu.SetCpuid(device.GetSupportedCpuid());
-        vcpu.GetSregs(out KvmSregs special);
-        (KvmRegs general, special) = BareGuest.Registers(special);
-        vcpu.SetSregs(special);
-        vcpu.SetRegs(general);
-        view.Protect(BareGuest.Page, Gfn.PageSize, MemoryProtection.Read);
-        long start = Stopwatch.GetTimestamp();
-        for (int count = 0; count < events;)
+        public Emulated() => _guest.Restrict(this);
+
+        public double Run(int events)
         {
-            int error = vcpu.Run();
-            if (error == Errno.Interrupted)
-                continue;
-            if (error != Errno.Fault)
-                throw new InvalidOperationException($"errno {error}, exit {vcpu.Page.ExitReason}");
-            if (++count == 1)
-                start = Stopwatch.GetTimestamp();
-            view.Protect(BareGuest.Page, Gfn.PageSize, MemoryProtection.ReadWrite);
-            vcpu.SetGuestDebug(KvmGuestDebug.SingleStep);
-            do
-                error = vcpu.Run();
-            while (error == Errno.Interrupted);
-            if (error != 0 || vcpu.Page.ExitReason != KvmExitReason.Debug)
-                throw new InvalidOperationException($"errno {error}, exit {vcpu.Page.ExitReason}");
-            vcpu.SetGuestDebug(0);
-            view.Protect(BareGuest.Page, Gfn.PageSize, MemoryProtection.Read);
+            _left = events;
+            long start = Stopwatch.GetTimestamp();
+            _ = _guest.Vcpu.Run();
+            return Stopwatch.GetElapsedTime(start).TotalSeconds;
         }
 
-        return Stopwatch.GetElapsedTime(start).TotalSeconds;
-    }
-
-    // Sound: the mapping is as long as the image.
-    private static unsafe void Load(MemoryMapping mapping, byte[] image) => image.CopyTo(new Span<byte>((void*)mapping.Address, (int)mapping.Length));
-
-    private sealed class Watcher(SoftwareVcpu vcpu, int events) : IPageTrackSubscriber
-    {
-        private int _count;
-
-        public long Started { get; private set; }
-
-        public PageTrackVerdict BeforeAccess(IVcpu asked, in PageTrackAccess access)
+        public PageTrackVerdict BeforeAccess(IVcpu vcpu, in PageTrackAccess access)
         {
-            if (_count++ == 0)
-                Started = Stopwatch.GetTimestamp();
-            if (_count == events)
-                vcpu.RequestStop();
+            if (--_left == 0)
+                _guest.Vcpu.RequestStop();
             return PageTrackVerdict.Allow;
         }
 
@@ -116,5 +54,69 @@ internal static class KvmEvents
         public void SlotFlushed(MemorySlot slot)
         {
         }
+
+        public void Dispose() => _guest.Dispose();
+    }
+
+    private sealed class Stepped : IDisposable
+    {
+        private readonly KvmDevice _device = new();
+        private readonly SharedMemory _memory = new("bench", BareGuest.Bytes);
+        private readonly MemoryMapping _view;
+        private readonly KvmVm _vm;
+        private readonly KvmVcpu _vcpu;
+
+        public Stepped()
+        {
+            _vm = _device.CreateVm();
+            _view = _memory.Map(0, BareGuest.Bytes);
+            Load(_view, BareGuest.Image(BareGuest.Loop(1UL << 40)));
+            _vm.SetMemory(0, new Gpa(0), BareGuest.Bytes, _view.Address, isReadOnly: false);
+            _vcpu = _vm.CreateVcpu(new VcpuIndex(0));
+            _vcpu.SetCpuid(_device.GetSupportedCpuid());
+            _vcpu.GetSregs(out KvmSregs special);
+            (KvmRegs general, special) = BareGuest.Registers(special);
+            _vcpu.SetSregs(special);
+            _vcpu.SetRegs(general);
+            _view.Protect(BareGuest.Page, Gfn.PageSize, MemoryProtection.Read);
+        }
+
+        public double Run(int events)
+        {
+            long start = Stopwatch.GetTimestamp();
+            for (int count = 0; count < events; count++)
+            {
+                Expect(Errno.Fault, null);
+                _view.Protect(BareGuest.Page, Gfn.PageSize, MemoryProtection.ReadWrite);
+                _vcpu.SetGuestDebug(KvmGuestDebug.SingleStep);
+                Expect(0, KvmExitReason.Debug);
+                _vcpu.SetGuestDebug(0);
+                _view.Protect(BareGuest.Page, Gfn.PageSize, MemoryProtection.Read);
+            }
+
+            return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        public void Dispose()
+        {
+            _vcpu.Dispose();
+            _vm.Dispose();
+            _view.Dispose();
+            _memory.Dispose();
+            _device.Dispose();
+        }
+
+        private void Expect(int expected, KvmExitReason? reason)
+        {
+            int error;
+            do
+                error = _vcpu.Run();
+            while (error == Errno.Interrupted);
+            if (error != expected || (reason is { } exit && _vcpu.Page.ExitReason != exit))
+                throw new InvalidOperationException($"errno {error}, exit {_vcpu.Page.ExitReason}");
+        }
+
+        // Sound: the mapping is as long as the image.
+        private static unsafe void Load(MemoryMapping mapping, byte[] image) => image.CopyTo(new Span<byte>((void*)mapping.Address, (int)mapping.Length));
     }
 }

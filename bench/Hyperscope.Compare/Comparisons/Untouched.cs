@@ -38,21 +38,9 @@ internal static class Untouched
         SoftwareVcpu vcpu = vm.Processors[0];
         for (int i = 0; i < 10; i++)
             vcpu.Run(Instructions);
-        double[] ratios = new double[turns], free = new double[turns], restricted = new double[turns];
-        for (int turn = 0; turn < turns; turn++)
-        {
-            // Every other turn the other way round, so that a machine that slows down is not blamed on the second.
-            bool restrictedFirst = (turn & 1) != 0;
-            double first = Time(vm, vcpu, restrictedFirst), second = Time(vm, vcpu, !restrictedFirst);
-            (free[turn], restricted[turn]) = restrictedFirst ? (second, first) : (first, second);
-            ratios[turn] = restricted[turn] / free[turn];
-        }
-
-        Array.Sort(ratios);
-        Array.Sort(free);
-        Array.Sort(restricted);
+        Pairs pairs = Pairs.Measure(turns, () => Time(vm, vcpu, restrict: false), () => Time(vm, vcpu, restrict: true));
         vm.DisposeAsync().AsTask().GetAwaiter().GetResult();
-        return (Instructions / free[turns / 2] / 1e6, Instructions / restricted[turns / 2] / 1e6, (ratios[turns / 2] - 1) * 100);
+        return (Instructions / pairs.First.Median / 1e6, Instructions / pairs.Second.Median / 1e6, (pairs.MedianRatio - 1) * 100);
     }
 
     private static double Time(VirtualMachine vm, SoftwareVcpu vcpu, bool restrict)

@@ -1,14 +1,12 @@
 using System.Buffers.Binary;
+using Hyperscope.Kvm;
 
 namespace Hyperscope.Compare.Guests;
 
-/// <summary>A few instructions in 64-bit mode at CPL 0, the first 2 MiB mapped to themselves, no descriptor tables. The same as
-/// bench/native/kvm-loop.c makes.</summary>
+/// <summary>A few instructions without an operating system, the same as in bench/native/kvm-loop.c.</summary>
 internal static class BareGuest
 {
-    public const ulong Code = 0x4000, Bytes = 0x8000, Page = 0x6000;
-
-    private const ulong Tables = 0x1000;
+    public const ulong Code = FlatLongMode.End, Bytes = 0x8000, Page = 0x6000;
 
     /// <summary>Arithmetic, a store, a branch; <paramref name="rounds"/> times; then HLT.</summary>
     public static byte[] Loop(ulong rounds)
@@ -32,9 +30,7 @@ internal static class BareGuest
     public static byte[] Image(ReadOnlySpan<byte> code)
     {
         byte[] image = new byte[Bytes];
-        BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan((int)Tables), Tables + 0x1000 + 3);
-        BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan((int)Tables + 0x1000), Tables + 0x2000 + 3);
-        BinaryPrimitives.WriteUInt64LittleEndian(image.AsSpan((int)Tables + 0x2000), 0x83);
+        FlatLongMode.WriteTables(image);
         code.CopyTo(image.AsSpan((int)Code));
         return image;
     }
@@ -42,13 +38,7 @@ internal static class BareGuest
     /// <summary>The registers at the first instruction, over what a vCPU has after reset.</summary>
     public static (KvmRegs General, KvmSregs Special) Registers(KvmSregs special)
     {
-        var code = new KvmSegment { Limit = uint.MaxValue, Selector = 8, Type = 0xB, Present = 1, S = 1, L = 1, G = 1 };
-        special.Cs = code;
-        special.Ds = special.Es = special.Fs = special.Gs = special.Ss = code with { Selector = 16, Type = 3, L = 0, Db = 1 };
-        special.Cr0 = 0x8000_0011;
-        special.Cr3 = Tables;
-        special.Cr4 = 0x20;
-        special.Efer = 0x500;
+        FlatLongMode.Enter(ref special);
         return (new KvmRegs { Rip = Code, Rsp = Bytes, Rflags = 2 }, special);
     }
 }

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Hyperscope.Machine;
+using Hyperscope.Machine.Tests;
 
 namespace Hyperscope.Fuzz.Targets;
 
@@ -7,6 +8,13 @@ namespace Hyperscope.Fuzz.Targets;
 public static class GuestImages
 {
     private static readonly GuestMemoryMap Map = new(64UL << 20);
+    private static readonly byte[][] Corpus =
+    [
+        KernelImages.BzImage(), KernelImages.Vmlinux(), KernelImages.MultibootElf(), KernelImages.MultibootAddresses(),
+        KernelImages.BzImage(PackedSamples.Gzip), KernelImages.BzImage([.. PackedSamples.XzWithX86Filter, .. UnpackedSize()]),
+        KernelImages.BzImage([.. PackedSamples.Zstd, .. UnpackedSize()]), KernelImages.BzImage([.. PackedSamples.Lz4Legacy, .. UnpackedSize()]),
+    ];
+
     private static long _loaded, _refused;
 
     public static string Summary() => $"{_loaded} loaded, {_refused} refused";
@@ -30,52 +38,49 @@ public static class GuestImages
         }
     }
 
+    /// <summary>A good image with fields, lengths and packed bytes damaged; now and then bytes from nowhere.</summary>
     public static byte[] Generate(Random random, out int units)
     {
         units = 1;
-        byte[] image = new byte[random.Next(64, 8192)];
-        Span<byte> bytes = image;
-        switch (random.Next(4))
+        if (random.Next(40) == 0)
         {
-            case 0:
-                random.NextBytes(bytes[random.Next(image.Length)..]);
-                break;
-            case 1: // multiboot with address fields
-                BinaryPrimitives.WriteUInt32LittleEndian(bytes, 0x1BADB002);
-                BinaryPrimitives.WriteUInt32LittleEndian(bytes[4..], 1 << 16);
-                BinaryPrimitives.WriteUInt32LittleEndian(bytes[8..], unchecked(0 - (0x1BADB002u + (1 << 16))));
-                for (int field = 12; field < 32; field += 4)
-                    BinaryPrimitives.WriteUInt32LittleEndian(bytes[field..], (uint)(0x100000 + (random.Next(8) == 0 ? random.Next(-64, 8192) : 0)));
-                if (random.Next(2) == 0)
-                    return image;
-                break;
-            case 2: // ELF
-                new byte[] { 0x7F, (byte)'E', (byte)'L', (byte)'F', 2, 1, 1 }.CopyTo(bytes);
-                bytes[16] = 2;
-                bytes[18] = 62;
-                bytes[20] = 1;
-                bytes[32] = 64;
-                bytes[52] = 64;
-                bytes[54] = 56;
-                bytes[56] = (byte)random.Next(4);
-                break;
-            default: // Linux
-                if (image.Length > 0x260)
-                {
-                    bytes[0x1F1] = (byte)random.Next(8);
-                    bytes[0x1FE] = 0x55;
-                    bytes[0x1FF] = 0xAA;
-                    "HdrS"u8.CopyTo(bytes[0x202..]);
-                    bytes[0x206] = 15;
-                    bytes[0x207] = 2;
-                    bytes[0x211] = 1;
-                }
-
-                break;
+            byte[] noise = new byte[random.Next(8192)];
+            random.NextBytes(noise);
+            return noise;
         }
 
-        for (int flips = random.Next(12); flips > 0; flips--)
-            image[random.Next(Math.Min(image.Length, 0x280))] = (byte)random.Next(256);
-        return image;
+        byte[] image = [.. Corpus[random.Next(Corpus.Length)]];
+        for (int changes = random.Next(5); changes > 0; changes--)
+            Damage(random, image);
+        return random.Next(16) == 0 ? image[..random.Next(image.Length)] : image;
     }
+
+    // Headers are what the loaders decide by; they are at the start, or behind the setup sectors of a bzImage.
+    private static void Damage(Random random, byte[] image)
+    {
+        ReadOnlySpan<ulong> edges = [0, 1, 0x7FFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0x1_0000_0000, long.MaxValue, ulong.MaxValue];
+        int at = random.Next(4) switch
+        {
+            0 => random.Next(image.Length),
+            1 => random.Next(Math.Min(image.Length, 0x80)),
+            2 => random.Next(Math.Min(image.Length, 0x1F0), Math.Min(image.Length, 0x270)),
+            _ => random.Next(Math.Min(image.Length - 1, 0xA00), Math.Min(image.Length, 0xB00)),
+        };
+        at = Math.Min(at, image.Length - 1);
+        Span<byte> field = image.AsSpan(at, Math.Min(image.Length - at, 1 << random.Next(4)));
+        Span<byte> value = stackalloc byte[8];
+        value.Clear();
+        field.CopyTo(value);
+        ulong old = BinaryPrimitives.ReadUInt64LittleEndian(value);
+        BinaryPrimitives.WriteUInt64LittleEndian(value, random.Next(4) switch
+        {
+            0 => old ^ (1UL << random.Next(field.Length * 8)),
+            1 => edges[random.Next(edges.Length)],
+            2 => old + (ulong)(long)random.Next(-65, 66),
+            _ => (ulong)random.NextInt64(),
+        });
+        value[..field.Length].CopyTo(field);
+    }
+
+    private static byte[] UnpackedSize() => BitConverter.GetBytes(PackedSamples.Unpacked().Length);
 }

@@ -6,7 +6,7 @@ namespace Hyperscope.Cli.Running;
 /// <summary>A VM in a process of its own, started with this same command, and the folder of its sockets.</summary>
 internal sealed class ChildVm : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(180); // an emulated host is slow
 
     private readonly Process _process;
     private readonly DirectoryInfo _folder;
@@ -97,8 +97,10 @@ internal sealed class ChildVm : IDisposable
             catch (LinuxException)
             {
                 // Another process's socket file: there is nothing to wait on but the process itself.
-                if (_process.WaitForExit(TimeSpan.FromMilliseconds(20)) || Stopwatch.GetElapsedTime(start) > Patience)
+                if (_process.WaitForExit(TimeSpan.FromMilliseconds(20)))
                     throw new CliException($"the VM did not start: {Talk.Trim()}");
+                if (Stopwatch.GetElapsedTime(start) > Patience)
+                    throw new CliException($"the VM did not listen within {Patience.TotalSeconds} s {Talk.Trim()}".TrimEnd());
             }
         }
     }

@@ -1,6 +1,6 @@
 namespace Hyperscope.Devices;
 
-/// <summary>What a local APIC tells its vCPU. Any thread; returns at once.</summary>
+/// <summary>What the board tells a vCPU, its local APIC above all. Any thread; returns at once.</summary>
 /// <remarks>May be called with an interrupt controller's or a device's lock held, so an implementation calls no device.</remarks>
 public interface IVcpuSignals
 {
@@ -13,4 +13,7 @@ public interface IVcpuSignals
 
     /// <summary>SIPI after INIT: start in real mode at <c>vector &lt;&lt; 12</c>.</summary>
     void Startup(byte vector);
+
+    /// <summary>IGNNE#: the x87 error pending now holds up no instruction any more.</summary>
+    void IgnoreX87Error();
 }

@@ -37,7 +37,7 @@ public sealed class PcBoard : IDisposable
     /// <summary>Where the IOAPIC is.</summary>
     public const uint IoApicAddress = 0xfec0_0000;
 
-    private const byte TimerInterrupt = 0, KeyboardInterrupt = 1, MouseInterrupt = 12;
+    private const byte TimerInterrupt = 0, KeyboardInterrupt = 1, MouseInterrupt = 12, NumericErrorInterrupt = 13;
 
     private readonly LocalApic[] _locals;
     private readonly VcpuBus[] _buses;
@@ -65,6 +65,8 @@ public sealed class PcBoard : IDisposable
         _rtc.SetMemorySize(options.Memory.BelowFourGiB, options.Memory.AboveFourGiB);
         Serial = new Uart16550(irq[SerialInterrupt], options.SerialOutput);
         Power = new AcpiPowerManagement(options.Clock, irq[AcpiInterrupt], options.Machine);
+        var numericError = new NumericErrorPort(irq[NumericErrorInterrupt], options.Vcpus[0]);
+        NumericError = numericError;
         var keyboard = new KeyboardController(irq[KeyboardInterrupt], irq[MouseInterrupt], options.Machine);
 
         var bus = new DeviceBus();
@@ -76,6 +78,7 @@ public sealed class PcBoard : IDisposable
         bus.Attach(new PortRange(RtcPort, CmosRtc.PortCount), _rtc);
         bus.Attach(new PortRange(0x92, SystemControlPortA.PortCount), new SystemControlPortA(options.Machine));
         bus.Attach(new PortRange(0xa0, DualPic.PortCount), pic.Slave);
+        bus.Attach(new PortRange(0xf0, NumericErrorPort.PortCount), numericError);
         bus.Attach(new PortRange(DebugExit, DebugExitPort.PortCount), new DebugExitPort(options.Machine));
         bus.Attach(new PortRange(SerialPort, Uart16550.PortCount), Serial);
         bus.Attach(new PortRange(0x4d0, DualPic.PortCount), pic.TriggerModes);
@@ -99,6 +102,9 @@ public sealed class PcBoard : IDisposable
 
     /// <summary>ACPI's fixed hardware, for the power button.</summary>
     public AcpiPowerManagement Power { get; }
+
+    /// <summary>Where the first vCPU's x87 error pin leads: IRQ 13.</summary>
+    public IInterruptLine NumericError { get; }
 
     /// <summary>The bus as a vCPU sees it.</summary>
     public IGuestBus BusOf(VcpuIndex vcpu) => _buses[vcpu.Value];

@@ -67,6 +67,7 @@ public sealed class ControlServer : IAsyncDisposable
                 }
 
                 _connections.Add(connection);
+                _tasks.RemoveAll(static task => task.IsCompletedSuccessfully);
                 _tasks.Add(Task.Factory.StartNew(() => Serve(connection), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default));
             }
         }

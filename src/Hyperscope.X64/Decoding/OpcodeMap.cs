@@ -89,7 +89,7 @@ internal sealed class OpcodeMap
 
     /// <summary>Adds a row for one mandatory prefix: 0 none, 0x66, 0xF3 or 0xF2.</summary>
     public void Add(int prefix, int opcode, OpcodeRow row) =>
-        AddColumn(opcode, prefix switch { 0 => 0, 0x66 => 1, 0xF3 => 2, 0xF2 => 3, _ => throw new ArgumentOutOfRangeException(nameof(prefix)) }, row);
+        AddColumn(opcode, Column(prefix), row);
 
     /// <summary>Adds a memory form, or all register forms with it, of a group member: ModRM.reg = <paramref name="reg"/>.</summary>
     public void AddGroup(int opcode, int reg, OpcodeRow row)
@@ -100,7 +100,7 @@ internal sealed class OpcodeMap
 
     /// <summary>Adds a group member for one mandatory prefix column.</summary>
     public void AddGroup(int prefix, int opcode, int reg, OpcodeRow row) =>
-        AddGroupColumn(opcode, prefix switch { 0 => 0, 0x66 => 1, 0xF3 => 2, 0xF2 => 3, _ => throw new ArgumentOutOfRangeException(nameof(prefix)) }, reg, row);
+        AddGroupColumn(opcode, Column(prefix), reg, row);
 
     /// <summary>Adds one register form of a group: the whole ModRM byte (0xC0 up) selects it.</summary>
     public void AddModRm(int opcode, byte modRm, OpcodeRow row)
@@ -108,6 +108,12 @@ internal sealed class OpcodeMap
         for (int column = 0; column < Columns; column++)
             GroupAt(opcode, column)[8 + (modRm & 0x3F)] = row;
     }
+
+    /// <summary>Adds one register form of a group for one mandatory prefix: with the others it is #UD.</summary>
+    public void AddModRm(int prefix, int opcode, byte modRm, OpcodeRow row) => GroupAt(opcode, Column(prefix))[8 + (modRm & 0x3F)] = row;
+
+    private static int Column(int prefix) =>
+        prefix switch { 0 => 0, 0x66 => 1, 0xF3 => 2, 0xF2 => 3, _ => throw new ArgumentOutOfRangeException(nameof(prefix), prefix, "not 0, 66, F3 or F2") };
 
     private void AddGroupColumn(int opcode, int column, int reg, OpcodeRow row)
     {

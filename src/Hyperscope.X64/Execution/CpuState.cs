@@ -145,6 +145,9 @@ internal enum StopReason
     /// <summary>HLT: sleep until an interrupt.</summary>
     Halt,
 
+    /// <summary>A pending x87 error with CR0.NE clear: drive the error pin, sleep until an interrupt, begin the instruction again.</summary>
+    X87Error,
+
     /// <summary>An observer asked to start over at the rip that is now in the registers.</summary>
     Restart,
 }

@@ -15,27 +15,27 @@ internal static unsafe class X87Unit
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool IsBlocked(CpuState* c) => ((c->Cr0 & (Cr0.Em | Cr0.Ts)) | (c->X87Status & (ulong)ErrorSummary)) != 0;
 
-    /// <summary>#NM, or #MF. True: go on after all, the error having gone out on the legacy line.</summary>
+    /// <summary>#NM, or the pending exception. True: go on after all, the exception is ignored.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static bool RaiseBlocked(CpuState* c, Op* o)
-    {
-        if ((c->Cr0 & (Cr0.Em | Cr0.Ts)) != 0)
-            return c->Raise(o, X64.Vector.DeviceNotAvailable);
-        return RaisePending(c, o);
-    }
+    public static bool RaiseBlocked(CpuState* c, Op* o) =>
+        (c->Cr0 & (Cr0.Em | Cr0.Ts)) != 0 ? c->Raise(o, X64.Vector.DeviceNotAvailable) : RaisePending(c, o);
 
-    /// <summary>#MF, or with CR0.NE clear the error line of a PC. True: go on.</summary>
+    /// <summary>#MF, or with CR0.NE clear the error pin of a PC. True: go on, the exception is ignored.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static bool RaisePending(CpuState* c, Op* o)
     {
-        if ((c->Cr0 & Cr0.Ne) == 0 && c->Owner.X87ErrorLine is { } line)
-        {
-            // Deviation: the processor would stop until the interrupt comes; here it comes at the end of the block.
-            line();
-            return true;
-        }
+        SoftwareVcpu owner = c->Owner;
+        if ((c->Cr0 & Cr0.Ne) != 0 || owner.X87ErrorLine is null)
+            return c->Raise(o, X64.Vector.X87Error);
+        return owner.IgnoresX87Error || c->StopAt(o, StopReason.X87Error);
+    }
 
-        return c->Raise(o, X64.Vector.X87Error);
+    /// <summary>Sets or clears ES and B of a new status word. A new error is no longer ignored.</summary>
+    public static void SetSummary(CpuState* c, uint status, bool isPending)
+    {
+        if (isPending && (c->X87Status & ErrorSummary) == 0)
+            c->Owner.ForgetIgnoredX87Error();
+        c->X87Status = (ushort)(isPending ? status | ErrorSummary | Busy : status & ~(uint)(ErrorSummary | Busy));
     }
 
     public static int Top(CpuState* c) => c->X87Status >> 11 & 7;
@@ -103,8 +103,9 @@ internal static unsafe class X87Unit
 
         uint status = (c->X87Status & ~(uint)C1) | flags | (c1 ? C1 : 0u);
         if ((flags & ~c->X87Control & FloatFlags.All) != 0)
-            status |= ErrorSummary | (uint)Busy;
-        c->X87Status = (ushort)status;
+            SetSummary(c, status, isPending: true);
+        else
+            c->X87Status = (ushort)status;
     }
 
     /// <summary>A register was empty that should not have been, or full. True: masked, go on with the default NaN.</summary>

@@ -1,3 +1,5 @@
+using Hyperscope.X64.FloatingPoint;
+
 namespace Hyperscope.X64.Execution;
 
 /// <summary>The legacy region of an FXSAVE or XSAVE image, and which state components are in their initial configuration.</summary>
@@ -82,6 +84,12 @@ internal static unsafe class XsaveArea
     {
         for (int index = 0; index < 16; index++)
             c->X87[index] = 0;
+        ResetX87(c);
+    }
+
+    /// <summary>What FINIT does: everything but the registers.</summary>
+    public static void ResetX87(CpuState* c)
+    {
         c->X87Control = X87ControlAtInit;
         c->X87Status = c->X87Opcode = c->X87CodeSelector = c->X87DataSelector = 0;
         c->X87Tags = 0;
@@ -89,12 +97,7 @@ internal static unsafe class XsaveArea
     }
 
     /// <summary>Loads the status word; ES and B follow from the flags and masks.</summary>
-    public static void SetStatus(CpuState* c, ushort status)
-    {
-        const int ErrorSummary = 0x8080;
-        bool isPending = (status & ~c->X87Control & 0x3F) != 0;
-        c->X87Status = (ushort)((status & ~ErrorSummary) | (isPending ? ErrorSummary : 0));
-    }
+    public static void SetStatus(CpuState* c, ushort status) => X87Unit.SetSummary(c, status, isPending: (status & ~c->X87Control & FloatFlags.All) != 0);
 
     /// <summary>Writes the XMM registers at 160: all sixteen, or the eight that code outside 64-bit mode can reach.</summary>
     public static void StoreXmm(CpuState* c, byte* image, int count)

@@ -67,8 +67,8 @@ internal static unsafe class Arithmetic
         map.Add(first + 1, Row(Encoding.RmD | Encoding.RegS, ToRm<TOp>, RowFlags.Lockable));
         map.Add(first + 2, Row(Encoding.RegD | Encoding.RmS | Encoding.Byte, ToReg<TOp>));
         map.Add(first + 3, Row(Encoding.RegD | Encoding.RmS, ToReg<TOp>));
-        map.Add(first + 4, Row(Encoding.AccD | Encoding.Imm8 | Encoding.Byte, Handlers.Sized<RegisterImmediate<TOp>>));
-        map.Add(first + 5, Row(Encoding.AccD | Encoding.ImmZ, Handlers.Sized<RegisterImmediate<TOp>>));
+        map.Add(first + 4, Row(Encoding.AccD | Encoding.Imm8 | Encoding.Byte, Handlers.Sized<ToRegister<TOp, ImmediateOperand>>));
+        map.Add(first + 5, Row(Encoding.AccD | Encoding.ImmZ, Handlers.Sized<ToRegister<TOp, ImmediateOperand>>));
         map.AddGroup(0x80, number, Row(Encoding.RmD | Encoding.Imm8 | Encoding.Byte, Immediate<TOp>, RowFlags.Lockable));
         map.AddGroup(0x81, number, Row(Encoding.RmD | Encoding.ImmZ, Immediate<TOp>, RowFlags.Lockable));
         map.AddGroup(0x82, number, Row(Encoding.RmD | Encoding.Imm8 | Encoding.Byte, Immediate<TOp>, RowFlags.Lockable | RowFlags.Not64));
@@ -76,15 +76,15 @@ internal static unsafe class Arithmetic
     }
 
     private static delegate*<CpuState*, Op*, Op*> ToRm<TOp>(in Insn insn)
-        where TOp : struct, IBinaryOp => !insn.IsMemory ? Handlers.Sized<RegisterRegister<TOp>>(insn)
-        : insn.HasLock ? Handlers.Sized<LockedMemoryRegister<TOp>>(insn) : Handlers.Sized<MemoryRegister<TOp>>(insn);
+        where TOp : struct, IBinaryOp => !insn.IsMemory ? Handlers.Sized<ToRegister<TOp, RegisterOperand>>(insn)
+        : insn.HasLock ? Handlers.Sized<ToMemoryLocked<TOp, RegisterOperand>>(insn) : Handlers.Sized<ToMemory<TOp, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> ToReg<TOp>(in Insn insn)
-        where TOp : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<RegisterMemory<TOp>>(insn) : Handlers.Sized<RegisterRegister<TOp>>(insn);
+        where TOp : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<RegisterMemory<TOp>>(insn) : Handlers.Sized<ToRegister<TOp, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> Immediate<TOp>(in Insn insn)
-        where TOp : struct, IBinaryOp => !insn.IsMemory ? Handlers.Sized<RegisterImmediate<TOp>>(insn)
-        : insn.HasLock ? Handlers.Sized<LockedMemoryImmediate<TOp>>(insn) : Handlers.Sized<MemoryImmediate<TOp>>(insn);
+        where TOp : struct, IBinaryOp => !insn.IsMemory ? Handlers.Sized<ToRegister<TOp, ImmediateOperand>>(insn)
+        : insn.HasLock ? Handlers.Sized<ToMemoryLocked<TOp, ImmediateOperand>>(insn) : Handlers.Sized<ToMemory<TOp, ImmediateOperand>>(insn);
 
     private static void AddCompare<TTest>(OpcodeMap map, int first, string name, ulong writes)
         where TTest : struct, IBinaryOp, IFusedTest
@@ -96,8 +96,8 @@ internal static unsafe class Arithmetic
         map.Add(first + 1, Row(Encoding.RmD | Encoding.RegS, CompareRm<TTest>, Branches.FuseRm<TTest>));
         map.Add(first + 2, Row(Encoding.RegD | Encoding.RmS | Encoding.Byte, CompareReg<TTest>, Branches.FuseReg<TTest>));
         map.Add(first + 3, Row(Encoding.RegD | Encoding.RmS, CompareReg<TTest>, Branches.FuseReg<TTest>));
-        map.Add(first + 4, Row(Encoding.AccD | Encoding.Imm8 | Encoding.Byte, Handlers.Sized<CompareRegisterImmediate<TTest>>, Branches.FuseImmediate<TTest>));
-        map.Add(first + 5, Row(Encoding.AccD | Encoding.ImmZ, Handlers.Sized<CompareRegisterImmediate<TTest>>, Branches.FuseImmediate<TTest>));
+        map.Add(first + 4, Row(Encoding.AccD | Encoding.Imm8 | Encoding.Byte, Handlers.Sized<CompareRegister<TTest, ImmediateOperand>>, Branches.FuseImmediate<TTest>));
+        map.Add(first + 5, Row(Encoding.AccD | Encoding.ImmZ, Handlers.Sized<CompareRegister<TTest, ImmediateOperand>>, Branches.FuseImmediate<TTest>));
         map.AddGroup(0x80, 7, Row(Encoding.RmD | Encoding.Imm8 | Encoding.Byte, CompareImmediate<TTest>, Branches.FuseImmediate<TTest>));
         map.AddGroup(0x81, 7, Row(Encoding.RmD | Encoding.ImmZ, CompareImmediate<TTest>, Branches.FuseImmediate<TTest>));
         map.AddGroup(0x82, 7, Row(Encoding.RmD | Encoding.Imm8 | Encoding.Byte, CompareImmediate<TTest>, Branches.FuseImmediate<TTest>, RowFlags.Not64));
@@ -111,8 +111,8 @@ internal static unsafe class Arithmetic
 
         map.Add(0x84, Row(Encoding.RmD | Encoding.RegS | Encoding.Byte, CompareRm<AndTest>, Branches.FuseRm<AndTest>));
         map.Add(0x85, Row(Encoding.RmD | Encoding.RegS, CompareRm<AndTest>, Branches.FuseRm<AndTest>));
-        map.Add(0xA8, Row(Encoding.AccD | Encoding.Imm8 | Encoding.Byte, Handlers.Sized<CompareRegisterImmediate<AndTest>>, Branches.FuseImmediate<AndTest>));
-        map.Add(0xA9, Row(Encoding.AccD | Encoding.ImmZ, Handlers.Sized<CompareRegisterImmediate<AndTest>>, Branches.FuseImmediate<AndTest>));
+        map.Add(0xA8, Row(Encoding.AccD | Encoding.Imm8 | Encoding.Byte, Handlers.Sized<CompareRegister<AndTest, ImmediateOperand>>, Branches.FuseImmediate<AndTest>));
+        map.Add(0xA9, Row(Encoding.AccD | Encoding.ImmZ, Handlers.Sized<CompareRegister<AndTest, ImmediateOperand>>, Branches.FuseImmediate<AndTest>));
         for (int reg = 0; reg < 2; reg++)
         {
             map.AddGroup(0xF6, reg, Row(Encoding.RmD | Encoding.Imm8 | Encoding.Byte, CompareImmediate<AndTest>, Branches.FuseImmediate<AndTest>));
@@ -121,14 +121,14 @@ internal static unsafe class Arithmetic
     }
 
     private static delegate*<CpuState*, Op*, Op*> CompareRm<TTest>(in Insn insn)
-        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareMemoryRegister<TTest>>(insn) : Handlers.Sized<CompareRegisters<TTest>>(insn);
+        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareMemory<TTest, RegisterOperand>>(insn) : Handlers.Sized<CompareRegister<TTest, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> CompareReg<TTest>(in Insn insn)
-        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareRegisterMemory<TTest>>(insn) : Handlers.Sized<CompareRegisters<TTest>>(insn);
+        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareRegisterMemory<TTest>>(insn) : Handlers.Sized<CompareRegister<TTest, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> CompareImmediate<TTest>(in Insn insn)
-        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareMemoryImmediate<TTest>>(insn)
-        : Handlers.Sized<CompareRegisterImmediate<TTest>>(insn);
+        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareMemory<TTest, ImmediateOperand>>(insn)
+        : Handlers.Sized<CompareRegister<TTest, ImmediateOperand>>(insn);
 
     // Byte form at the opcode, the other sizes behind it.
     private static void AddUnary<TOp>(OpcodeMap map, int opcode, int reg, string name, ulong writes)
@@ -273,26 +273,15 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T> => ~value;
     }
 
-    private readonly struct RegisterRegister<TOp> : ISized
+    private readonly struct ToRegister<TOp, TRight> : ISized
         where TOp : struct, IBinaryOp
+        where TRight : struct, IOperand
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            Handlers.Set(c, o->D, TOp.Apply(c, Handlers.Get<T>(c, o->D), Handlers.Get<T>(c, o->S)));
-            return true;
-        }
-    }
-
-    private readonly struct RegisterImmediate<TOp> : ISized
-        where TOp : struct, IBinaryOp
-    {
-        public static bool Run<T, TAddressing>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T>
-            where TAddressing : struct, IAddressing
-        {
-            Handlers.Set(c, o->D, TOp.Apply(c, Handlers.Get<T>(c, o->D), T.CreateTruncating(o->Immediate)));
+            Handlers.Set(c, o->D, TOp.Apply(c, Handlers.Get<T>(c, o->D), TRight.Get<T>(c, o)));
             return true;
         }
     }
@@ -312,8 +301,9 @@ internal static unsafe class Arithmetic
         }
     }
 
-    private readonly struct MemoryRegister<TOp> : ISized
+    private readonly struct ToMemory<TOp, TRight> : ISized
         where TOp : struct, IBinaryOp
+        where TRight : struct, IOperand
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
@@ -322,49 +312,22 @@ internal static unsafe class Arithmetic
             T* memory = Mem.Modify<T, TAddressing>(c, o);
             if (memory == null)
                 return false;
-            *memory = TOp.Apply(c, *memory, Handlers.Get<T>(c, o->S));
+            *memory = TOp.Apply(c, *memory, TRight.Get<T>(c, o));
             Mem.Commit(c, memory);
             return true;
         }
     }
 
-    private readonly struct MemoryImmediate<TOp> : ISized
+    private readonly struct ToMemoryLocked<TOp, TRight> : ISized
         where TOp : struct, IBinaryOp
+        where TRight : struct, IOperand
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
             T* memory = Mem.Modify<T, TAddressing>(c, o);
-            if (memory == null)
-                return false;
-            *memory = TOp.Apply(c, *memory, T.CreateTruncating(o->Immediate));
-            Mem.Commit(c, memory);
-            return true;
-        }
-    }
-
-    private readonly struct LockedMemoryRegister<TOp> : ISized
-        where TOp : struct, IBinaryOp
-    {
-        public static bool Run<T, TAddressing>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T>
-            where TAddressing : struct, IAddressing
-        {
-            T* memory = Mem.Modify<T, TAddressing>(c, o);
-            return memory != null && Locked<TOp, T>(c, memory, Handlers.Get<T>(c, o->S));
-        }
-    }
-
-    private readonly struct LockedMemoryImmediate<TOp> : ISized
-        where TOp : struct, IBinaryOp
-    {
-        public static bool Run<T, TAddressing>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T>
-            where TAddressing : struct, IAddressing
-        {
-            T* memory = Mem.Modify<T, TAddressing>(c, o);
-            return memory != null && Locked<TOp, T>(c, memory, T.CreateTruncating(o->Immediate));
+            return memory != null && Locked<TOp, T>(c, memory, TRight.Get<T>(c, o));
         }
     }
 
@@ -389,26 +352,15 @@ internal static unsafe class Arithmetic
         return true;
     }
 
-    private readonly struct CompareRegisters<TOp> : ISized
+    private readonly struct CompareRegister<TOp, TRight> : ISized
         where TOp : struct, IBinaryOp
+        where TRight : struct, IOperand
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            _ = TOp.Apply(c, Handlers.Get<T>(c, o->D), Handlers.Get<T>(c, o->S));
-            return true;
-        }
-    }
-
-    private readonly struct CompareRegisterImmediate<TOp> : ISized
-        where TOp : struct, IBinaryOp
-    {
-        public static bool Run<T, TAddressing>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T>
-            where TAddressing : struct, IAddressing
-        {
-            _ = TOp.Apply(c, Handlers.Get<T>(c, o->D), T.CreateTruncating(o->Immediate));
+            _ = TOp.Apply(c, Handlers.Get<T>(c, o->D), TRight.Get<T>(c, o));
             return true;
         }
     }
@@ -428,8 +380,9 @@ internal static unsafe class Arithmetic
         }
     }
 
-    private readonly struct CompareMemoryRegister<TOp> : ISized
+    private readonly struct CompareMemory<TOp, TRight> : ISized
         where TOp : struct, IBinaryOp
+        where TRight : struct, IOperand
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
@@ -438,22 +391,7 @@ internal static unsafe class Arithmetic
             T* left = Mem.Read<T, TAddressing>(c, o);
             if (left == null)
                 return false;
-            _ = TOp.Apply(c, *left, Handlers.Get<T>(c, o->S));
-            return true;
-        }
-    }
-
-    private readonly struct CompareMemoryImmediate<TOp> : ISized
-        where TOp : struct, IBinaryOp
-    {
-        public static bool Run<T, TAddressing>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T>
-            where TAddressing : struct, IAddressing
-        {
-            T* left = Mem.Read<T, TAddressing>(c, o);
-            if (left == null)
-                return false;
-            _ = TOp.Apply(c, *left, T.CreateTruncating(o->Immediate));
+            _ = TOp.Apply(c, *left, TRight.Get<T>(c, o));
             return true;
         }
     }

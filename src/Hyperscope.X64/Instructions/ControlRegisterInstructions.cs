@@ -20,8 +20,8 @@ internal static unsafe class ControlRegisterInstructions
         map.Add(0x66, 0x0F3882, new OpcodeRow("invpcid", Encoding.RegD, static (in _) => &InvalidatePcid)
         { Flags = RowFlags.EndsBlock | RowFlags.MemoryOnly, Feature = "INVPCID" });
         map.Add(0x0F06, new OpcodeRow("clts", Encoding.None, static (in _) => &ClearTaskSwitched) { Flags = RowFlags.EndsBlock });
-        map.AddModRm(0x0F01, 0xD0, new OpcodeRow("xgetbv", Encoding.ModRm, Handlers.Plain<ReadExtended>) { Feature = "XSAVE" });
-        map.AddModRm(0x0F01, 0xD1, new OpcodeRow("xsetbv", Encoding.ModRm, static (in _) => &WriteExtended) { Flags = RowFlags.EndsBlock, Feature = "XSAVE" });
+        map.AddModRm(0, 0x0F01, 0xD0, new OpcodeRow("xgetbv", Encoding.ModRm, Handlers.Plain<ReadExtended>) { Feature = "XSAVE" });
+        map.AddModRm(0, 0x0F01, 0xD1, new OpcodeRow("xsetbv", Encoding.ModRm, static (in _) => &WriteExtended) { Flags = RowFlags.EndsBlock, Feature = "XSAVE" });
     }
 
     private static ulong SourceRegister(CpuState* c, Op* o) =>

@@ -13,20 +13,15 @@ namespace Hyperscope.X64.Instructions;
 internal static unsafe class MmxHandlers
 {
     public const Encoding MmMm = Encoding.RegD | Encoding.RmS | Encoding.MmxReg | Encoding.MmxRm;
-    private const ushort TopMask = 7 << 11, ErrorSummary = 0x80;
+    private const ushort TopMask = 7 << 11;
 
-    /// <summary>True if MMX instructions fault. Goes to <see cref="RaiseBlocked"/>.</summary>
+    /// <inheritdoc cref="X87Unit.IsBlocked"/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static bool IsBlocked(CpuState* c) => ((c->Cr0 & (Cr0.Em | Cr0.Ts)) | (c->X87Status & (ulong)ErrorSummary)) != 0;
+    public static bool IsBlocked(CpuState* c) => X87Unit.IsBlocked(c);
 
-    /// <summary>#UD for CR0.EM, #NM for CR0.TS, else #MF for a pending x87 exception. True: go on (the error went to a legacy interrupt).</summary>
+    /// <summary>#UD for CR0.EM, else as for x87 instructions. True: go on, the pending error is ignored.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]
-    public static bool RaiseBlocked(CpuState* c, Op* o)
-    {
-        if ((c->Cr0 & Cr0.Em) != 0)
-            return c->RaiseUd(o);
-        return c->Raise(o, (c->Cr0 & Cr0.Ts) != 0 ? X64.Vector.DeviceNotAvailable : X64.Vector.X87Error);
-    }
+    public static bool RaiseBlocked(CpuState* c, Op* o) => (c->Cr0 & Cr0.Em) != 0 ? c->RaiseUd(o) : X87Unit.RaiseBlocked(c, o);
 
     /// <summary>What every MMX instruction does to the x87 state.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -91,8 +86,8 @@ internal static unsafe class MmxHandlers
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (IsBlocked(c))
-                return RaiseBlocked(c, o);
+            if (IsBlocked(c) && !RaiseBlocked(c, o))
+                return false;
             Enter(c);
             Set(c, o->D, TOp.Apply(Get(c, o->D), Get(c, o->S), (int)o->Immediate));
             return true;
@@ -106,8 +101,8 @@ internal static unsafe class MmxHandlers
         public static bool Run<TAddressing>(CpuState* c, Op* o)
             where TAddressing : struct, IAddressing
         {
-            if (IsBlocked(c))
-                return RaiseBlocked(c, o);
+            if (IsBlocked(c) && !RaiseBlocked(c, o))
+                return false;
             TSource* source = VectorUnit.Read<TSource, TAddressing>(c, o);
             if (source == null)
                 return false;

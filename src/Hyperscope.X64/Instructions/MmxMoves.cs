@@ -44,8 +44,8 @@ internal static unsafe class MmxMoves
         public static bool Run<TAddressing>(CpuState* c, Op* o)
             where TAddressing : struct, IAddressing
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             if (!Mem.Write<T, TAddressing>(c, o, Handlers.Get<T>(c, o->S)))
                 return false;
             MmxHandlers.Enter(c);
@@ -58,8 +58,8 @@ internal static unsafe class MmxMoves
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             MmxHandlers.Set(c, o->D, VectorUnit.Widen((T*)((byte*)c + o->S)));
             return true;
@@ -71,8 +71,8 @@ internal static unsafe class MmxMoves
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             Handlers.Set(c, o->D, Handlers.Get<T>(c, o->S));
             return true;
@@ -83,8 +83,8 @@ internal static unsafe class MmxMoves
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             Handlers.Set(c, o->D, (uint)Sse2.MoveMask(MmxHandlers.Get(c, o->S)));
             return true;
@@ -95,8 +95,8 @@ internal static unsafe class MmxMoves
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             Handlers.Set(c, o->D, (uint)(ushort)(Handlers.Get<ulong>(c, o->S) >> (((int)o->Immediate & 3) * 16)));
             return true;
@@ -105,7 +105,7 @@ internal static unsafe class MmxMoves
 
     private readonly struct MaskedStore : IPlain
     {
-        public static bool Run(CpuState* c, Op* o) => MmxHandlers.IsBlocked(c) ? MmxHandlers.RaiseBlocked(c, o) : Store(c, o);
+        public static bool Run(CpuState* c, Op* o) => (!MmxHandlers.IsBlocked(c) || MmxHandlers.RaiseBlocked(c, o)) && Store(c, o);
 
         [MethodImpl(MethodImplOptions.NoInlining)]
         private static bool Store(CpuState* c, Op* o)
@@ -123,8 +123,8 @@ internal static unsafe class MmxMoves
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             VectorUnit.Set(c, o->D, MmxHandlers.Get(c, o->S));
             return true;
@@ -137,8 +137,8 @@ internal static unsafe class MmxMoves
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             MmxHandlers.Set(c, o->D, VectorUnit.Get(c, o->S));
             return true;
@@ -150,8 +150,8 @@ internal static unsafe class MmxMoves
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             c->X87Tags = 0;
             return true;

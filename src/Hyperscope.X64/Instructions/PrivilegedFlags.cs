@@ -19,8 +19,8 @@ internal static unsafe class PrivilegedFlags
             _ => &PopFlags<ushort>,
         })
         { Flags = RowFlags.EndsBlock, Writes = Rflags.Arithmetic });
-        map.AddModRm(0x0F01, 0xCA, new OpcodeRow("clac", Encoding.ModRm, Handlers.Plain<SetAccess<Cleared>>) { Feature = "SMAP" });
-        map.AddModRm(0x0F01, 0xCB, new OpcodeRow("stac", Encoding.ModRm, Handlers.Plain<SetAccess<Raised>>) { Feature = "SMAP" });
+        map.AddModRm(0, 0x0F01, 0xCA, new OpcodeRow("clac", Encoding.ModRm, Handlers.Plain<SetAccess<Cleared>>) { Feature = "SMAP" });
+        map.AddModRm(0, 0x0F01, 0xCB, new OpcodeRow("stac", Encoding.ModRm, Handlers.Plain<SetAccess<Raised>>) { Feature = "SMAP" });
     }
 
     private static int Iopl(CpuState* c) => (int)(c->SystemFlags >> 12) & 3;

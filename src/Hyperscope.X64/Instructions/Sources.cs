@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using Hyperscope.X64.Decoding;
 using Hyperscope.X64.Execution;
 
@@ -46,4 +47,27 @@ internal static unsafe class Sources
             return memory != null && TReader.Apply(c, o, *memory);
         }
     }
+}
+
+/// <summary>The second operand of an instruction of two.</summary>
+internal unsafe interface IOperand
+{
+    static abstract T Get<T>(CpuState* c, Op* o)
+        where T : unmanaged, IBinaryInteger<T>;
+}
+
+/// <summary>The operand is <see cref="Op.S"/>.</summary>
+internal readonly unsafe struct RegisterOperand : IOperand
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T Get<T>(CpuState* c, Op* o)
+        where T : unmanaged, IBinaryInteger<T> => Handlers.Get<T>(c, o->S);
+}
+
+/// <summary>The operand is the immediate.</summary>
+internal readonly unsafe struct ImmediateOperand : IOperand
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static T Get<T>(CpuState* c, Op* o)
+        where T : unmanaged, IBinaryInteger<T> => T.CreateTruncating(o->Immediate);
 }

@@ -16,8 +16,8 @@ internal static unsafe class SystemInstructions
         map.AddModRm(0x0F01, 0xF9, new OpcodeRow("rdtscp", Encoding.ModRm, Handlers.Plain<ReadTscAndProcessor>) { Feature = "RDTSCP" });
         map.Add(0x0F33, new OpcodeRow("rdpmc", Encoding.None, Handlers.Plain<ReadCounter>));
         map.Add(0xF4, new OpcodeRow("hlt", Encoding.None, static (in _) => &Halt) { Flags = RowFlags.EndsBlock });
-        map.AddModRm(0x0F01, 0xD4, new OpcodeRow("vmfunc", Encoding.ModRm, Handlers.Ending<SwitchView>) { Flags = RowFlags.EndsBlock });
-        map.AddModRm(0x0F01, 0xC1, new OpcodeRow("vmcall", Encoding.ModRm, static (in _) => &Hypercall) { Flags = RowFlags.EndsBlock });
+        map.AddModRm(0, 0x0F01, 0xD4, new OpcodeRow("vmfunc", Encoding.ModRm, Handlers.Ending<SwitchView>) { Flags = RowFlags.EndsBlock });
+        map.AddModRm(0, 0x0F01, 0xC1, new OpcodeRow("vmcall", Encoding.ModRm, static (in _) => &Hypercall) { Flags = RowFlags.EndsBlock });
         map.AddModRm(0x0F01, 0xD9, new OpcodeRow("vmmcall", Encoding.ModRm, static (in _) => &Hypercall) { Flags = RowFlags.EndsBlock });
         map.AddModRm(0x0F01, 0xF8, new OpcodeRow("swapgs", Encoding.ModRm, Handlers.Plain<SwapGs>) { Flags = RowFlags.Only64 });
 
@@ -38,6 +38,7 @@ internal static unsafe class SystemInstructions
         map.Add(0x0F08, new OpcodeRow("invd", Encoding.None, Handlers.Plain<FlushCaches>));
         map.Add(0, 0x0F09, new OpcodeRow("wbinvd", Encoding.None, Handlers.Plain<FlushCaches>));
         map.Add(0x66, 0x0F09, new OpcodeRow("wbinvd", Encoding.None, Handlers.Plain<FlushCaches>));
+        map.Add(0xF2, 0x0F09, new OpcodeRow("wbinvd", Encoding.None, Handlers.Plain<FlushCaches>)); // with F3 it is WBNOINVD
 
         foreach (int prefix in (ReadOnlySpan<int>)[0, 0x66])
         {

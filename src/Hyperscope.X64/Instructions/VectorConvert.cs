@@ -112,16 +112,11 @@ internal static unsafe class VectorConvert
         where TConversion : struct, IConversion =>
         map.Add(prefix, opcode, new OpcodeRow(name, VectorHandlers.XmmXmm, sourceSize switch
         {
-            4 => Select<TConversion, uint>,
-            8 => Select<TConversion, ulong>,
-            _ => Select<TConversion, V>,
+            4 => VectorHandlers.Reader<Lanes<TConversion>, uint>,
+            8 => VectorHandlers.Reader<Lanes<TConversion>, ulong>,
+            _ => VectorHandlers.Reader<Lanes<TConversion>, V>,
         })
         { Feature = "sse2" });
-
-    private static delegate*<CpuState*, Op*, Op*> Select<TConversion, TSource>(in Insn insn)
-        where TConversion : struct, IConversion
-        where TSource : unmanaged =>
-        insn.IsMemory ? Handlers.Addressed<FromMemory<TConversion, TSource>>(insn) : Handlers.Plain<FromRegister<TConversion>>(insn);
 
     private static bool Finish<TConversion>(CpuState* c, Op* o, ulong low, ulong high)
         where TConversion : struct, IConversion
@@ -140,30 +135,13 @@ internal static unsafe class VectorConvert
         return true;
     }
 
-    private readonly struct FromRegister<TConversion> : IPlain
+    private readonly struct Lanes<TConversion> : IVectorReader
         where TConversion : struct, IConversion
     {
-        public static bool Run(CpuState* c, Op* o)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool Apply(CpuState* c, Op* o, V source)
         {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            return Finish<TConversion>(c, o, Handlers.Get<ulong>(c, o->S), Handlers.Get<ulong>(c, o->S + 8));
-        }
-    }
-
-    private readonly struct FromMemory<TConversion, TSource> : IAddressed
-        where TConversion : struct, IConversion
-        where TSource : unmanaged
-    {
-        public static bool Run<TAddressing>(CpuState* c, Op* o)
-            where TAddressing : struct, IAddressing
-        {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            TSource* source = VectorUnit.Read<TSource, TAddressing>(c, o);
-            if (source == null)
-                return false;
-            Vector128<ulong> value = VectorUnit.Widen(source).AsUInt64();
+            Vector128<ulong> value = source.AsUInt64();
             return Finish<TConversion>(c, o, value.GetElement(0), value.GetElement(1));
         }
     }
@@ -267,9 +245,7 @@ internal static unsafe class VectorConvert
     private static void AddFromInteger<TFormat>(OpcodeMap map, int prefix, string name, string feature)
         where TFormat : struct, IFloatFormat =>
         map.Add(prefix, 0x0F2A, new OpcodeRow(name, Encoding.RegD | Encoding.RmS | Encoding.VectorReg | Encoding.Dword, static (in insn) =>
-            insn.IsMemory
-                ? insn.OperandSize == 8 ? Handlers.Addressed<IntegerMemory<TFormat, long>>(insn) : Handlers.Addressed<IntegerMemory<TFormat, int>>(insn)
-                : insn.OperandSize == 8 ? Handlers.Plain<IntegerRegister<TFormat, long>>(insn) : Handlers.Plain<IntegerRegister<TFormat, int>>(insn))
+            insn.OperandSize == 8 ? VectorHandlers.ScalarReader<Integer<TFormat, long>, long>(insn) : VectorHandlers.ScalarReader<Integer<TFormat, int>, int>(insn))
         { Feature = feature });
 
     private static bool StoreInteger<TFormat>(CpuState* c, Op* o, long value)
@@ -301,34 +277,19 @@ internal static unsafe class VectorConvert
         return true;
     }
 
-    private readonly struct IntegerRegister<TFormat, T> : IPlain
+    private readonly struct Integer<TFormat, T> : IScalarReader<T>
         where TFormat : struct, IFloatFormat
         where T : unmanaged, IBinaryInteger<T>
     {
-        public static bool Run(CpuState* c, Op* o) => VectorUnit.IsBlocked(c)
-            ? VectorUnit.RaiseBlocked(c, o) : StoreInteger<TFormat>(c, o, long.CreateTruncating(Handlers.Get<T>(c, o->S)));
-    }
-
-    private readonly struct IntegerMemory<TFormat, T> : IAddressed
-        where TFormat : struct, IFloatFormat
-        where T : unmanaged, IBinaryInteger<T>
-    {
-        public static bool Run<TAddressing>(CpuState* c, Op* o)
-            where TAddressing : struct, IAddressing
-        {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            T* source = Mem.Read<T, TAddressing>(c, o);
-            return source != null && StoreInteger<TFormat>(c, o, long.CreateTruncating(*source));
-        }
+        public static bool Apply(CpuState* c, Op* o, T source) => StoreInteger<TFormat>(c, o, long.CreateTruncating(source));
     }
 
     private static void AddToInteger<TFormat, TMode, TSource>(OpcodeMap map, int prefix, int opcode, string name, string feature)
         where TFormat : struct, IFloatFormat
         where TMode : struct, IMode
         where TSource : unmanaged, IBinaryInteger<TSource> =>
-        map.Add(prefix, opcode, new OpcodeRow(name, Encoding.RegD | Encoding.RmS | Encoding.VectorRm | Encoding.Dword, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<FloatMemory<TFormat, TMode, TSource>>(insn) : Handlers.Plain<FloatRegister<TFormat, TMode, TSource>>(insn))
+        map.Add(prefix, opcode, new OpcodeRow(name, Encoding.RegD | Encoding.RmS | Encoding.VectorRm | Encoding.Dword,
+            VectorHandlers.ScalarReader<Float<TFormat, TMode, TSource>, TSource>)
         { Feature = feature });
 
     private static bool LoadInteger<TFormat, TMode>(CpuState* c, Op* o, ulong raw)
@@ -365,28 +326,12 @@ internal static unsafe class VectorConvert
         return true;
     }
 
-    private readonly struct FloatRegister<TFormat, TMode, TSource> : IPlain
+    private readonly struct Float<TFormat, TMode, TSource> : IScalarReader<TSource>
         where TFormat : struct, IFloatFormat
         where TMode : struct, IMode
         where TSource : unmanaged, IBinaryInteger<TSource>
     {
-        public static bool Run(CpuState* c, Op* o) => VectorUnit.IsBlocked(c)
-            ? VectorUnit.RaiseBlocked(c, o) : LoadInteger<TFormat, TMode>(c, o, ulong.CreateTruncating(Handlers.Get<TSource>(c, o->S)));
-    }
-
-    private readonly struct FloatMemory<TFormat, TMode, TSource> : IAddressed
-        where TFormat : struct, IFloatFormat
-        where TMode : struct, IMode
-        where TSource : unmanaged, IBinaryInteger<TSource>
-    {
-        public static bool Run<TAddressing>(CpuState* c, Op* o)
-            where TAddressing : struct, IAddressing
-        {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            TSource* source = Mem.Read<TSource, TAddressing>(c, o);
-            return source != null && LoadInteger<TFormat, TMode>(c, o, ulong.CreateTruncating(*source));
-        }
+        public static bool Apply(CpuState* c, Op* o, TSource source) => LoadInteger<TFormat, TMode>(c, o, ulong.CreateTruncating(source));
     }
 
     private interface INaNRule
@@ -402,8 +347,8 @@ internal static unsafe class VectorConvert
         where TFormat : struct, IFloatFormat
         where TRule : struct, INaNRule
         where TSource : unmanaged, IBinaryInteger<TSource> =>
-        map.Add(prefix, opcode, new OpcodeRow(name, VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<CompareMemory<TFormat, TRule, TSource>>(insn) : Handlers.Plain<CompareRegister<TFormat, TRule, TSource>>(insn))
+        map.Add(prefix, opcode, new OpcodeRow(name, VectorHandlers.XmmXmm,
+            VectorHandlers.ScalarReader<Ordering<TFormat, TRule, TSource>, TSource>)
         { Feature = feature, Writes = Rflags.Arithmetic });
 
     private static bool Compare<TFormat, TRule>(CpuState* c, Op* o, ulong first, ulong second)
@@ -433,29 +378,13 @@ internal static unsafe class VectorConvert
         return true;
     }
 
-    private readonly struct CompareRegister<TFormat, TRule, TSource> : IPlain
+    private readonly struct Ordering<TFormat, TRule, TSource> : IScalarReader<TSource>
         where TFormat : struct, IFloatFormat
         where TRule : struct, INaNRule
         where TSource : unmanaged, IBinaryInteger<TSource>
     {
-        public static bool Run(CpuState* c, Op* o) => VectorUnit.IsBlocked(c) ? VectorUnit.RaiseBlocked(c, o) : Compare<TFormat, TRule>(
-            c, o, ulong.CreateTruncating(Handlers.Get<TSource>(c, o->D)), ulong.CreateTruncating(Handlers.Get<TSource>(c, o->S)));
-    }
-
-    private readonly struct CompareMemory<TFormat, TRule, TSource> : IAddressed
-        where TFormat : struct, IFloatFormat
-        where TRule : struct, INaNRule
-        where TSource : unmanaged, IBinaryInteger<TSource>
-    {
-        public static bool Run<TAddressing>(CpuState* c, Op* o)
-            where TAddressing : struct, IAddressing
-        {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            TSource* source = Mem.Read<TSource, TAddressing>(c, o);
-            return source != null
-                && Compare<TFormat, TRule>(c, o, ulong.CreateTruncating(Handlers.Get<TSource>(c, o->D)), ulong.CreateTruncating(*source));
-        }
+        public static bool Apply(CpuState* c, Op* o, TSource source) =>
+            Compare<TFormat, TRule>(c, o, ulong.CreateTruncating(Handlers.Get<TSource>(c, o->D)), ulong.CreateTruncating(source));
     }
 
     private static void AddFromMmx<TFormat>(OpcodeMap map, int prefix, string name, string feature)
@@ -483,8 +412,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             return StorePair<TFormat>(c, o, Handlers.Get<ulong>(c, o->S));
         }
@@ -499,8 +428,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             ulong* source = Mem.Read<ulong, TAddressing>(c, o);
             return source != null && StorePair<TFormat>(c, o, *source);
         }
@@ -536,8 +465,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             byte* source = (byte*)c + o->S;
             return LoadPair<TFormat, TMode>(c, o, TFormat.Load(source), TFormat.Load(source + TFormat.Size));
         }
@@ -553,8 +482,8 @@ internal static unsafe class VectorConvert
         {
             if (VectorUnit.IsBlocked(c))
                 return VectorUnit.RaiseBlocked(c, o);
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             TSource* source = VectorUnit.Read<TSource, TAddressing>(c, o);
             if (source == null)
                 return false;

@@ -85,8 +85,7 @@ internal static unsafe class VectorShuffles
         map.Add(0x66, 0x0F3A21, new OpcodeRow("insertps", VectorHandlers.XmmXmm | Immediate, static (in insn) =>
             insn.IsMemory ? VectorHandlers.Sourced<InsertSingleFromMemory, uint>(insn) : VectorHandlers.Packed<InsertSingle>(insn))
         { Feature = "sse4.1" });
-        map.Add(0x66, 0x0F3817, new OpcodeRow("ptest", VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<TestMemory>(insn) : Handlers.Plain<Test>(insn))
+        map.Add(0x66, 0x0F3817, new OpcodeRow("ptest", VectorHandlers.XmmXmm, VectorHandlers.Reader<Test, V>)
         { Feature = "sse4.1", Writes = Rflags.Arithmetic });
     }
 
@@ -115,8 +114,7 @@ internal static unsafe class VectorShuffles
 
     private static void AddVariableBlend<TSigns>(OpcodeMap map, int opcode, string name)
         where TSigns : struct, ISigns =>
-        map.Add(0x66, opcode, new OpcodeRow(name, VectorHandlers.XmmXmm, static (in insn) =>
-            insn.IsMemory ? Handlers.Addressed<BlendMemory<TSigns>>(insn) : Handlers.Plain<Blend<TSigns>>(insn))
+        map.Add(0x66, opcode, new OpcodeRow(name, VectorHandlers.XmmXmm, VectorHandlers.Reader<Blend<TSigns>, V>)
         { Feature = "sse4.1" });
 
     private static void AddInsert<T>(OpcodeMap map, int prefix, int opcode, string name, string feature)
@@ -125,7 +123,7 @@ internal static unsafe class VectorShuffles
         { Feature = feature });
 
     private static delegate*<CpuState*, Op*, Op*> Insertion<T>(in Insn insn)
-        where T : unmanaged, IBinaryInteger<T> => insn.IsMemory ? Handlers.Addressed<InsertMemory<T>>(insn) : Handlers.Plain<Insert<T>>(insn);
+        where T : unmanaged, IBinaryInteger<T> => VectorHandlers.ScalarReader<Insert<T>, T>(insn);
 
     private static void AddExtract<T>(OpcodeMap map, int opcode, string name)
         where T : unmanaged, IBinaryInteger<T> =>
@@ -361,30 +359,13 @@ internal static unsafe class VectorShuffles
     }
 
     // The mask is XMM0, which is not encoded.
-    private readonly struct Blend<TSigns> : IPlain
+    private readonly struct Blend<TSigns> : IVectorReader
         where TSigns : struct, ISigns
     {
-        public static bool Run(CpuState* c, Op* o)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool Apply(CpuState* c, Op* o, V source)
         {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            VectorUnit.Set(c, o->D, TSigns.Select(VectorUnit.Get(c, o->D), VectorUnit.Get(c, o->S), *(V*)c->Vector));
-            return true;
-        }
-    }
-
-    private readonly struct BlendMemory<TSigns> : IAddressed
-        where TSigns : struct, ISigns
-    {
-        public static bool Run<TAddressing>(CpuState* c, Op* o)
-            where TAddressing : struct, IAddressing
-        {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            V* source = VectorUnit.Read<V, TAddressing>(c, o);
-            if (source == null)
-                return false;
-            VectorUnit.Set(c, o->D, TSigns.Select(VectorUnit.Get(c, o->D), *source, *(V*)c->Vector));
+            VectorUnit.Set(c, o->D, TSigns.Select(VectorUnit.Get(c, o->D), source, *(V*)c->Vector));
             return true;
         }
     }
@@ -406,8 +387,8 @@ internal static unsafe class VectorShuffles
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             MmxHandlers.Enter(c);
             MmxHandlers.Set(c, o->D, TOp.Apply(MmxHandlers.Get(c, o->D), Vector128.CreateScalar(o->Immediate).AsByte(), 0));
             return true;
@@ -419,30 +400,12 @@ internal static unsafe class VectorShuffles
     private static T* Element<T>(CpuState* c, int offset, Op* o)
         where T : unmanaged => (T*)((byte*)c + offset) + ((int)o->Immediate & ((16 / sizeof(T)) - 1));
 
-    private readonly struct Insert<T> : IPlain
+    private readonly struct Insert<T> : IScalarReader<T>
         where T : unmanaged, IBinaryInteger<T>
     {
-        public static bool Run(CpuState* c, Op* o)
+        public static bool Apply(CpuState* c, Op* o, T source)
         {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            *Element<T>(c, o->D, o) = Handlers.Get<T>(c, o->S);
-            return true;
-        }
-    }
-
-    private readonly struct InsertMemory<T> : IAddressed
-        where T : unmanaged, IBinaryInteger<T>
-    {
-        public static bool Run<TAddressing>(CpuState* c, Op* o)
-            where TAddressing : struct, IAddressing
-        {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            T* source = Mem.Read<T, TAddressing>(c, o);
-            if (source == null)
-                return false;
-            *Element<T>(c, o->D, o) = *source;
+            *Element<T>(c, o->D, o) = source;
             return true;
         }
     }
@@ -451,8 +414,8 @@ internal static unsafe class VectorShuffles
     {
         public static bool Run(CpuState* c, Op* o)
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             Put(c, o, Handlers.Get<ushort>(c, o->S));
             return true;
         }
@@ -470,8 +433,8 @@ internal static unsafe class VectorShuffles
         public static bool Run<TAddressing>(CpuState* c, Op* o)
             where TAddressing : struct, IAddressing
         {
-            if (MmxHandlers.IsBlocked(c))
-                return MmxHandlers.RaiseBlocked(c, o);
+            if (MmxHandlers.IsBlocked(c) && !MmxHandlers.RaiseBlocked(c, o))
+                return false;
             ushort* source = Mem.Read<ushort, TAddressing>(c, o);
             if (source == null)
                 return false;
@@ -500,31 +463,13 @@ internal static unsafe class VectorShuffles
             VectorUnit.IsBlocked(c) ? VectorUnit.RaiseBlocked(c, o) : Mem.Write<T, TAddressing>(c, o, *Element<T>(c, o->S, o));
     }
 
-    private static void SetTestFlags(CpuState* c, V first, V second) =>
-        Flags.Load(c, (Sse41.TestZ(first, second) ? Rflags.Zf : 0) | (Sse41.TestC(first, second) ? Rflags.Cf : 0));
-
-    private readonly struct Test : IPlain
+    private readonly struct Test : IVectorReader
     {
-        public static bool Run(CpuState* c, Op* o)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool Apply(CpuState* c, Op* o, V source)
         {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            SetTestFlags(c, VectorUnit.Get(c, o->D), VectorUnit.Get(c, o->S));
-            return true;
-        }
-    }
-
-    private readonly struct TestMemory : IAddressed
-    {
-        public static bool Run<TAddressing>(CpuState* c, Op* o)
-            where TAddressing : struct, IAddressing
-        {
-            if (VectorUnit.IsBlocked(c))
-                return VectorUnit.RaiseBlocked(c, o);
-            V* source = VectorUnit.Read<V, TAddressing>(c, o);
-            if (source == null)
-                return false;
-            SetTestFlags(c, VectorUnit.Get(c, o->D), *source);
+            V first = VectorUnit.Get(c, o->D);
+            Flags.Load(c, (Sse41.TestZ(first, source) ? Rflags.Zf : 0) | (Sse41.TestC(first, source) ? Rflags.Cf : 0));
             return true;
         }
     }

@@ -49,17 +49,11 @@ internal static unsafe class X87Control
     // Masks changed: a flag that is now unmasked is pending, one that is masked no longer is.
     private static void SetControl(CpuState* c, ushort control)
     {
-        c->X87Control = (ushort)((control & 0x1F3F) | 0x40);
+        c->X87Control = ValidControl(control);
         XsaveArea.SetStatus(c, c->X87Status);
     }
 
-    private static void Reset(CpuState* c)
-    {
-        c->X87Control = XsaveArea.X87ControlAtInit;
-        c->X87Status = c->X87Opcode = c->X87CodeSelector = c->X87DataSelector = 0;
-        c->X87Tags = 0;
-        c->X87InstructionPointer = c->X87DataPointer = 0;
-    }
+    private static ushort ValidControl(ushort control) => (ushort)((control & 0x1F3F) | 0x40);
 
     private readonly struct Nothing : IPlain { public static bool Run(CpuState* c, Op* o) => !IsAbsent(c) || RaiseAbsent(c, o); }
 
@@ -88,7 +82,7 @@ internal static unsafe class X87Control
         {
             if (IsAbsent(c))
                 return RaiseAbsent(c, o);
-            Reset(c);
+            XsaveArea.ResetX87(c);
             return true;
         }
     }
@@ -226,8 +220,8 @@ internal static unsafe class X87Control
                 c->X87Tags |= (byte)(1 << physical);
         }
 
-        c->X87Status = status;
-        SetControl(c, control);
+        c->X87Control = ValidControl(control);
+        XsaveArea.SetStatus(c, status);
     }
 
     private readonly struct StoreEnvironment : IAddressed
@@ -281,7 +275,7 @@ internal static unsafe class X87Control
 
             if (!Mem.WriteStaged(c, o, linear, size + RegistersSize))
                 return false;
-            Reset(c);
+            XsaveArea.ResetX87(c);
             return true;
         }
     }

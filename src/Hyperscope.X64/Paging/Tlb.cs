@@ -19,7 +19,8 @@ internal struct TlbEntry
 
 /// <summary>The translation caches of one vCPU in one view: one direct-mapped set for each privilege context.</summary>
 /// <remarks>Supervisor accesses with and without SMAP suspended, and user accesses, are allowed different things; a set for each saves a
-/// flush when the context changes. A flush only marks the sets; each is emptied when it is used again.</remarks>
+/// flush when the context changes. A flush only marks the sets; each is emptied when it is used again, in time that goes with what is in it:
+/// an accelerator's guest may have changed its tables whenever the software takes over for an instruction.</remarks>
 internal sealed unsafe class Tlb : IDisposable
 {
     public const int EntryBits = 10;
@@ -31,14 +32,18 @@ internal sealed unsafe class Tlb : IDisposable
     private readonly ulong* _frames, _guestFrames;
     private readonly bool[] _stale = new bool[Contexts];
 
+    // Which entries of a set have been filled, until there are too many to be worth a list.
+    private const int MaxListed = 32;
+    private readonly short[] _listed = new short[Contexts * MaxListed];
+    private readonly int[] _filled = new int[Contexts];
+
     public Tlb()
     {
         // Sound: owned by this object until Dispose; every index is masked to Entries.
         _entries = (TlbEntry*)NativeMemory.AlignedAlloc((nuint)(Contexts * Entries * sizeof(TlbEntry)), 4096);
         _frames = (ulong*)NativeMemory.AlignedAlloc(Contexts * Entries * sizeof(ulong), 4096);
         _guestFrames = (ulong*)NativeMemory.AlignedAlloc(Contexts * Entries * sizeof(ulong), 4096);
-        for (int context = 0; context < Contexts; context++)
-            Empty(context);
+        new Span<byte>(_entries, Contexts * Entries * sizeof(TlbEntry)).Fill(0xFF);
     }
 
     /// <summary>Forgets everything. Sets not in use are emptied when they are selected.</summary>
@@ -50,6 +55,17 @@ internal sealed unsafe class Tlb : IDisposable
         if (_stale[context])
             Empty(context);
         return _entries + (context * Entries);
+    }
+
+    /// <summary>Notes that an entry is about to get a translation.</summary>
+    public void NoteFill(TlbEntry* entry)
+    {
+        int position = (int)(entry - _entries), context = position >> EntryBits, filled = _filled[context];
+        if (filled > MaxListed)
+            return;
+        if (filled < MaxListed)
+            _listed[(context * MaxListed) + filled] = (short)(position & (int)IndexMask);
+        _filled[context] = filled + 1;
     }
 
     /// <summary>Drops one page from every context (INVLPG).</summary>
@@ -87,7 +103,18 @@ internal sealed unsafe class Tlb : IDisposable
 
     private void Empty(int context)
     {
-        new Span<byte>(_entries + (context * Entries), Entries * sizeof(TlbEntry)).Fill(0xFF);
+        TlbEntry* set = _entries + (context * Entries);
+        if (_filled[context] <= MaxListed)
+        {
+            foreach (short index in _listed.AsSpan(context * MaxListed, _filled[context]))
+                Clear(set + index);
+        }
+        else
+        {
+            new Span<byte>(set, Entries * sizeof(TlbEntry)).Fill(0xFF);
+        }
+
+        _filled[context] = 0;
         _stale[context] = false;
     }
 }

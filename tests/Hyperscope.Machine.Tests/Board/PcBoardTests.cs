@@ -137,6 +137,10 @@ public sealed class PcBoardTests : IDisposable
 
         public void Init() => Inits++;
 
+        public int IgnoredErrors { get; private set; }
+
+        public void IgnoreX87Error() => IgnoredErrors++;
+
         void IVcpuSignals.Startup(byte vector) => Startup = vector;
     }
 

@@ -8,6 +8,8 @@ internal static class KernelImages
 {
     public const ulong Memory = 256UL << 20;
 
+    private const uint MultibootMagic = 0x1BADB002;
+
     public static GuestMemoryMap Map { get; } = new(Memory);
 
     public static LinuxBootOptions Options { get; } = new() { Memory = Map, CommandLine = "console=ttyS0", Initrd = new byte[5000] };
@@ -71,8 +73,8 @@ internal static class KernelImages
 
     private static void WriteMultiboot(Span<byte> header, uint flags)
     {
-        BinaryPrimitives.WriteUInt32LittleEndian(header, MultibootLoader.HeaderMagic);
+        BinaryPrimitives.WriteUInt32LittleEndian(header, MultibootMagic);
         BinaryPrimitives.WriteUInt32LittleEndian(header[4..], flags);
-        BinaryPrimitives.WriteUInt32LittleEndian(header[8..], unchecked(0 - MultibootLoader.HeaderMagic - flags));
+        BinaryPrimitives.WriteUInt32LittleEndian(header[8..], unchecked(0 - MultibootMagic - flags));
     }
 }

@@ -8,7 +8,7 @@ namespace Hyperscope.X64.Tests.Differential;
 internal sealed record RowEntry(int Map, int Prefix, int Opcode, int Group, OpcodeRow Row, bool TakesAllPrefixes);
 
 /// <summary>Makes encodings of a row and registers that bring its memory operand into the common data area.</summary>
-internal sealed class CaseGenerator(Random random)
+internal sealed class CaseGenerator(Random random, bool is32Bit = false)
 {
     public const ulong Area = NativeProcessor.DataAddress + 0x1000, AreaSize = 0x2000;
 
@@ -18,6 +18,7 @@ internal sealed class CaseGenerator(Random random)
         0x7FFF_FFFF_FFFF_FFFF, 0x8000_0000_0000_0000, 0xFFFF_FFFF_FFFF_FFFF, 0xFFFF_FFFF_FFFF_FF80, 9, 0x99, 31, 32, 33, 63, 64, 65,
     ];
 
+    private readonly CodeSize _codeSize = is32Bit ? CodeSize.Bits32 : CodeSize.Bits64;
     private readonly byte[] _bytes = new byte[24];
     private int _length;
 
@@ -78,10 +79,14 @@ internal sealed class CaseGenerator(Random random)
         if (entry.Row.Name == "cmpxchg8b" && random.Next(4) != 0)
             Target &= ~15UL;
         Encode(entry);
-        if (Decoder.Decode(Bytes, CodeSize.Bits64, 0x1000, out Insn insn) != DecodeOutcome.Ok || insn.Row != entry.Row || insn.Length != _length)
+        if (Decoder.Decode(Bytes, _codeSize, 0x1000, out Insn insn) != DecodeOutcome.Ok || insn.Row != entry.Row || insn.Length != _length)
             return false;
         Insn = insn;
-        return UsesStackPointerSafely(entry.Row, insn) && Prepare(entry.Row, insn);
+        if (!UsesStackPointerSafely(entry.Row, insn) || !Prepare(entry.Row, insn))
+            return false;
+        for (int register = 0; is32Bit && register < 16; register++)
+            Registers[register] = (uint)Registers[register];
+        return true;
     }
 
     private void Encode(RowEntry entry)
@@ -91,8 +96,8 @@ internal sealed class CaseGenerator(Random random)
         bool isString = row.Name is "movs" or "cmps" or "stos" or "lods" or "scas";
         bool hasF3Twin = entry.Map == 1 && entry.Opcode is 0xBC or 0xBD; // TZCNT and LZCNT on the host
         if (random.Next(8) == 0)
-            Add((byte)(random.Next(4) * 8 + 0x26)); // ES, CS, SS or DS: ignored
-        if (random.Next(8) == 0)
+            Add((byte)(is32Bit ? (random.Next(2) * 8) + 0x36 : (random.Next(4) * 8) + 0x26)); // ES, CS, SS or DS: ignored; SS or DS: flat
+        if (!is32Bit && random.Next(8) == 0)
             Add(0x67);
         if (random.Next(4) == 0)
             Add(0x66);
@@ -119,7 +124,7 @@ internal sealed class CaseGenerator(Random random)
             isRegister = true;
         if (row.Has(RowFlags.Lockable) && !isRegister && random.Next(4) == 0)
             Add(0xF0);
-        if (random.Next(2) == 0)
+        if (!is32Bit && random.Next(2) == 0)
             Add((byte)(0x40 | random.Next(16)));
         if (entry.Map != 0)
             Add(0x0F);
@@ -139,7 +144,7 @@ internal sealed class CaseGenerator(Random random)
         }
 
         // Let the decoder say how many immediate bytes there are.
-        if (Decoder.Decode(_bytes.AsSpan(0, 15), CodeSize.Bits64, 0x1000, out Insn insn) == DecodeOutcome.Ok)
+        if (Decoder.Decode(_bytes.AsSpan(0, 15), _codeSize, 0x1000, out Insn insn) == DecodeOutcome.Ok)
             _length = insn.Length;
     }
 
@@ -273,6 +278,8 @@ internal sealed class CaseGenerator(Random random)
         if (insn.Index != CpuState.ZeroRegister)
         {
             ulong wanted = Target - (ulong)insn.Displacement;
+            if (is32Bit)
+                wanted = (uint)wanted;
             if ((wanted & ((1UL << insn.Scale) - 1)) != 0)
                 return false;
             Registers[insn.Index] = wanted >> insn.Scale;

@@ -15,8 +15,12 @@ internal sealed unsafe class HostComparer : IDisposable
     private readonly TestMachine _machine = new();
     private readonly byte* _guestData, _guestStack, _guestCode;
 
-    public HostComparer()
+    private readonly bool _is32Bit;
+
+    /// <summary>In 64-bit mode, or in 32-bit code on the same page tables.</summary>
+    public HostComparer(bool is32Bit = false)
     {
+        _is32Bit = is32Bit;
         const ulong Stack = NativeProcessor.StackTop - 0x2000;
         _machine.Map(NativeProcessor.DataAddress, AreaGpa, NativeProcessor.DataSize);
         _machine.Map(Stack, AreaGpa + 0x1_0000, 0x4000);
@@ -25,6 +29,8 @@ internal sealed unsafe class HostComparer : IDisposable
         _guestStack = memory + AreaGpa + 0x1_0000 + (NativeProcessor.StackTop - Stack);
         _guestCode = memory + CodeGpa;
         _native.Data.Clear();
+        if (is32Bit)
+            _machine.EnterCompatibilityMode();
     }
 
     /// <summary>Runs one case on both; null if they agree.</summary>
@@ -51,7 +57,7 @@ internal sealed unsafe class HostComparer : IDisposable
         }
         while (result.Kind == StepKind.Completed && c->Rip == CodeGpa);
 
-        NativeOutcome outcome = _native.Run(test.Bytes, ref native);
+        NativeOutcome outcome = _native.Run(test.Bytes, ref native, _is32Bit);
         if (!IsSame(result, outcome))
             return Describe(test, $"software: {result}, host: {outcome}");
         ulong undefined = outcome == NativeOutcome.Completed ? Undefined(test) : Rflags.Arithmetic;
@@ -127,9 +133,9 @@ internal sealed unsafe class HostComparer : IDisposable
         return count == 0 ? 0 : count == 1 ? undefined & ~Rflags.Of : undefined;
     }
 
-    private static string Describe(CaseGenerator test, string difference)
+    private string Describe(CaseGenerator test, string difference)
     {
-        var decoder = Iced.Intel.Decoder.Create(64, test.Bytes.ToArray());
+        var decoder = Iced.Intel.Decoder.Create(_is32Bit ? 32 : 64, test.Bytes.ToArray());
         Instruction instruction = decoder.Decode();
         string registers = string.Join(' ', test.Registers.Select(value => value.ToString("x")));
         return $"{Convert.ToHexString(test.Bytes)} ({instruction}): {difference} given {registers} flags {test.Flags:x}";

@@ -16,6 +16,9 @@ internal static class RowCoverage
         "push", "pop", "enter", "leave", "movs", "cmps", "stos", "lods", "scas",
     ]);
 
+    /// <summary>Mnemonics of the same kind that exist in 16 and 32-bit code only.</summary>
+    public static IReadOnlySet<string> Legacy { get; } = new HashSet<string>(["daa", "das", "aaa", "aas", "aam", "aad", "salc", "pusha", "popa"]);
+
     private const string SystemState = "depends on system state or changes it: the tests of the system instructions";
 
     /// <summary>Mnemonics tested by other means.</summary>
@@ -99,6 +102,10 @@ internal static class RowCoverage
     /// <summary>Rows that integer tests can generate natively.</summary>
     public static bool IsInteger(OpcodeRow row) =>
         Integer.Contains(row.Name) && !row.Has(RowFlags.Not64) && !IsVector(row) && !TouchesSegment(row);
+
+    /// <summary>Rows that integer tests can generate natively in 32-bit code.</summary>
+    public static bool IsInteger32(OpcodeRow row) =>
+        (Integer.Contains(row.Name) || Legacy.Contains(row.Name)) && !row.Has(RowFlags.Only64) && !IsVector(row) && !TouchesSegment(row);
 
     /// <summary>MOV, PUSH and POP of segment, control and debug registers.</summary>
     public static bool TouchesSegment(OpcodeRow row) =>

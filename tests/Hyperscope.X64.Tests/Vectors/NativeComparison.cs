@@ -13,7 +13,16 @@ internal sealed unsafe class NativeComparison : IDisposable
     private readonly TestMachine _machine = new();
     private readonly byte[] _image = new byte[4096];
 
-    public NativeComparison() => _machine.Map(NativeProcessor.DataAddress, DataFrame, NativeProcessor.DataSize);
+    private readonly bool _is32Bit;
+
+    /// <summary>In 64-bit mode, or in 32-bit code on the same page tables.</summary>
+    public NativeComparison(bool is32Bit = false)
+    {
+        _is32Bit = is32Bit;
+        _machine.Map(NativeProcessor.DataAddress, DataFrame, NativeProcessor.DataSize);
+        if (is32Bit)
+            _machine.EnterCompatibilityMode();
+    }
 
     /// <summary>Bytes of the FXSAVE image that are not compared.</summary>
     public bool[] Ignored { get; } = new bool[FxsaveSize];
@@ -45,7 +54,7 @@ internal sealed unsafe class NativeComparison : IDisposable
         StepResult step = _machine.Step(instruction);
         Data.CopyTo(_native.Data);
         After = before;
-        Outcome = _native.Run(instruction, ref After);
+        Outcome = _native.Run(instruction, ref After, _is32Bit);
         NativeOutcome software = step.Kind == StepKind.Completed ? NativeOutcome.Completed : step.Vector switch
         {
             6 => NativeOutcome.InvalidOpcode,

@@ -3,23 +3,29 @@ using Hyperscope.X64.Decoding;
 
 namespace Hyperscope.X64.Tests.Vectors;
 
-/// <summary>Encodes instances of an opcode row in 64-bit code.</summary>
+/// <summary>Encodes instances of an opcode row.</summary>
 internal static class RowInstruction
 {
     /// <summary>A random instance whose memory operand, if any, is in the native processor's data.</summary>
+    /// <remarks>Now and then with prefixes that mean nothing to it: segments that are flat, or the address size in 64-bit code.</remarks>
     /// <returns>The bytes; <paramref name="offset"/> is that of the memory operand in the data, or -1.</returns>
-    public static byte[] Encode(Random random, int map, int column, int opcode, int group, OpcodeRow row, out int offset)
+    public static byte[] Encode(Random random, int map, int column, int opcode, int group, OpcodeRow row, out int offset, bool is32Bit = false)
     {
+        int registers = is32Bit ? 8 : 16;
         const byte NoRegister = 4; // RSP is not for tests
         var bytes = new List<byte>();
         offset = -1;
+        if (random.Next(8) == 0)
+            bytes.Add((byte)(is32Bit ? 0x36 + (random.Next(2) * 8) : 0x26 + (random.Next(4) * 8))); // CS is not writable in 32-bit code
+        if (!is32Bit && random.Next(8) == 0)
+            bytes.Add(0x67);
         if (column != 0)
             bytes.Add(column switch { 1 => 0x66, 2 => 0xF3, _ => 0xF2 });
         int rex = 0x40;
-        bool isWide = row.Has(Encoding.Dword) && random.Next(3) == 0 && !row.Name.Contains("save", StringComparison.Ordinal);
+        bool isWide = !is32Bit && row.Has(Encoding.Dword) && random.Next(3) == 0 && !row.Name.Contains("save", StringComparison.Ordinal);
         bool isVectorReg = row.Has(Encoding.VectorReg), isVectorRm = row.Has(Encoding.VectorRm);
-        int reg = group >= 0 ? group < 8 ? group : (group - 8) >> 3 : random.Next(isVectorReg ? 16 : row.Has(Encoding.MmxReg) ? 8 : 16);
-        int rm = group >= 8 ? (group - 8) & 7 : random.Next(isVectorRm ? 16 : row.Has(Encoding.MmxRm) ? 8 : 16);
+        int reg = group >= 0 ? group < 8 ? group : (group - 8) >> 3 : random.Next(row.Has(Encoding.MmxReg) ? 8 : registers);
+        int rm = group >= 8 ? (group - 8) & 7 : random.Next(row.Has(Encoding.MmxRm) ? 8 : registers);
         if (group < 0 && !isVectorReg && !row.Has(Encoding.MmxReg) && reg == NoRegister)
             reg = 3;
         bool isMemory = !row.Has(RowFlags.RegisterOnly) && (row.Has(RowFlags.MemoryOnly) || (group >= 0 ? group < 8 : random.Next(3) == 0));

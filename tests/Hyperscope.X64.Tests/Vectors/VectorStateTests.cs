@@ -1,6 +1,7 @@
 using Hyperscope.TestKit;
 using Hyperscope.Vm;
 using Hyperscope.X64.Decoding;
+using Hyperscope.X64.Execution;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Hyperscope.X64.Tests.Vectors;
@@ -115,6 +116,80 @@ public class VectorStateTests
         byte[] after = Xsave(machine), other = Image(6);
         Assert.Equal((x87 ? image : other)[32..160], after[32..160]);
         Assert.Equal((sse ? image : other)[160..416], after[160..416]);
+    }
+
+    [Fact]
+    public unsafe void Xsaveopt_leaves_out_what_is_in_its_initial_configuration()
+    {
+        foreach (int inUse in (int[])[0, 1, 2, 3])
+        {
+            using var machine = new TestMachine();
+            EnableXsave(machine);
+            byte[] image = Image(8);
+            image[512] = (byte)inUse;
+            Assert.True(machine.Vcpu.TrySetXsave(image));
+            machine.Write(Data, Enumerable.Repeat((byte)0xCC, 512).ToArray());
+            machine.Registers = machine.Registers with { Rax = 3, Rdx = 0 };
+            Assert.Equal(StepKind.Completed, machine.Step(Code(a => a.xsaveopt64(__[Data]))).Kind);
+            byte[] written = machine.Read(Data, 576), unwritten = Enumerable.Repeat((byte)0xCC, 256).ToArray();
+            Assert.Equal(inUse, written[512]);
+            Assert.Equal((inUse & 1) != 0 ? image[..24] : unwritten[..24], written[..24]);
+            Assert.Equal((inUse & 1) != 0 ? image[32..160] : unwritten[..128], written[32..160]);
+            Assert.Equal((inUse & 2) != 0 ? image[160..416] : unwritten, written[160..416]);
+            Assert.Equal(machine.Vcpu.State->Mxcsr, BitConverter.ToUInt32(written, 24)); // belongs to no component's state of use
+        }
+    }
+
+    [Fact]
+    public unsafe void Xrstor_initializes_what_the_header_leaves_out_and_takes_MXCSR_from_memory()
+    {
+        using var machine = new TestMachine();
+        EnableXsave(machine);
+        Assert.True(machine.Vcpu.TrySetXsave(Image(9)));
+        byte[] image = Image(10);
+        image.AsSpan(512).Clear();
+        BitConverter.TryWriteBytes(image.AsSpan(24), 0x9FC0u);
+        machine.Write(Data, image);
+        machine.Registers = machine.Registers with { Rax = 3, Rdx = 0 };
+        Assert.Equal(StepKind.Completed, machine.Step(Code(a => a.xrstor64(__[Data]))).Kind);
+        CpuState* c = machine.Vcpu.State;
+        Assert.Equal((0x37F, 0, 0x9FC0u), (c->X87Control, c->X87Tags, c->Mxcsr));
+        Assert.True(Xsave(machine).AsSpan(32, 384).IndexOfAnyExcept((byte)0) < 0);
+    }
+
+    [Theory]
+    [InlineData(512, 4)]    // a component that XCR0 does not enable
+    [InlineData(519, 0x80)]
+    [InlineData(520, 1)]    // compacted form
+    [InlineData(527, 0x80)]
+    [InlineData(528, 1)]
+    [InlineData(535, 0x80)]
+    [InlineData(26, 1)]     // reserved bit of MXCSR
+    public void Xrstor_refuses_a_bad_image_without_effect(int offset, byte value)
+    {
+        using var machine = new TestMachine();
+        EnableXsave(machine);
+        byte[] before = Image(11);
+        Assert.True(machine.Vcpu.TrySetXsave(before));
+        byte[] image = Image(12);
+        image[offset] |= value;
+        machine.Write(Data, image);
+        machine.Registers = machine.Registers with { Rax = 3, Rdx = 0 };
+        Assert.Equal(new StepResult(StepKind.Fault, 13), machine.Step(Code(a => a.xrstor64(__[Data]))));
+        Assert.Equal(before, Xsave(machine));
+    }
+
+    [Fact]
+    public void An_xsave_area_that_is_not_aligned_is_a_general_protection_fault()
+    {
+        using var machine = new TestMachine();
+        EnableXsave(machine);
+        machine.Registers = machine.Registers with { Rax = 3, Rdx = 0 };
+        foreach (byte[] code in (byte[][])[Code(a => a.xsave(__[Data + 32])), Code(a => a.xsaveopt(__[Data + 32])), Code(a => a.xrstor(__[Data + 32])),
+            Code(a => a.fxsave(__[Data + 8])), Code(a => a.fxrstor(__[Data + 8]))])
+        {
+            Assert.Equal(new StepResult(StepKind.Fault, 13), machine.Step(code));
+        }
     }
 
     [Theory]

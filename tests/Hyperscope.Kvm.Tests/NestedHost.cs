@@ -1,0 +1,44 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+
+namespace Hyperscope.Kvm.Tests;
+
+/// <summary>One boot of eng/nested-kvm, which ends it after five minutes.</summary>
+/// <param name="Missing">Why it cannot be had here; null: it can.</param>
+/// <param name="IsOutOfTime">A busy machine: an emulated processor with nested pages is slow.</param>
+/// <param name="Talk">What the commands printed.</param>
+internal sealed record NestedHost(string? Missing, bool IsOutOfTime, string Talk)
+{
+    /// <summary>The collection of those who boot one: two at once would only slow each other down.</summary>
+    public const string OneAtATime = "nested host";
+
+    /// <summary>Boots and runs shell commands.</summary>
+    /// <param name="commands">For the shell inside.</param>
+    /// <param name="extra">Files and folders, from the root of the repository, to put into /extra.</param>
+    public static NestedHost Run(string commands, string extra = "")
+    {
+        string script = Path.Combine(Root(), "eng", "nested-kvm");
+        (int status, string talk) = Start(script, extra, "fetch");
+        if (status != 0)
+            return new NestedHost(talk.Trim().ReplaceLineEndings(" "), false, "");
+        const int OutOfTime = 124;
+        (status, talk) = Start(script, extra, "run", commands);
+        return new NestedHost(null, status == OutOfTime, talk);
+    }
+
+    private static (int Status, string Talk) Start(string script, string extra, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(script, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["NESTED_EXTRA"] = extra;
+#if DEBUG
+        start.Environment["NESTED_CONFIGURATION"] = "Debug";
+#endif
+        using Process process = Process.Start(start)!;
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output + errors.Result);
+    }
+
+    private static string Root([CallerFilePath] string file = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(file)!, "..", ".."));
+}
