@@ -18,7 +18,14 @@ public sealed partial class IntrospectedVm
     /// <param name="handler">Answers the event before its task completes.</param>
     /// <inheritdoc cref="On{T}"/>
     public IDisposable OnAsync<T>(Func<VmEvent<T>, ValueTask> handler)
-        where T : unmanaged, IEvent<T> => Register(T.Id, new AsyncHandlerRoute<T>(_connection, handler));
+        where T : unmanaged, IEvent<T> => Register(T.Id, new AsyncHandlerRoute<T>(_connection, first: null, handler));
+
+    /// <summary>Deals with the common case of an event on the connection's own thread, and with the rest on the thread pool.</summary>
+    /// <param name="first">Answers the event and returns true, or leaves it alone and returns false; as a handler of <see cref="On{T}"/>.</param>
+    /// <param name="rest">Answers those before its task completes.</param>
+    /// <inheritdoc cref="On{T}"/>
+    public IDisposable OnSplit<T>(Func<VmEvent<T>, bool> first, Func<VmEvent<T>, ValueTask> rest)
+        where T : unmanaged, IEvent<T> => Register(T.Id, new AsyncHandlerRoute<T>(_connection, first, rest));
 
     /// <summary>Reads the events that no handler takes, in a loop: <c>await foreach (VmEvent e in vm.Events()) e.Continue();</c></summary>
     /// <remarks>Events are collected from this call on, so call it before you enable them. The loop answers each event before it goes on

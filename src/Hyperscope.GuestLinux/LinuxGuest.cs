@@ -21,6 +21,7 @@ public sealed partial class LinuxGuest
         _noBtf = noBtf;
         Symbols = symbols;
         Layout = layout;
+        Accesses = new GuestAccesses(this);
     }
 
     /// <summary>What the kernel says of itself at boot: <c>Linux version 6.1.0-...</c>.</summary>
@@ -49,6 +50,9 @@ public sealed partial class LinuxGuest
     /// <summary>The VM that it runs in.</summary>
     /// <exception cref="InvalidOperationException">It is read from memory that belongs to no VM.</exception>
     public IntrospectedVm Vm => _vm ?? throw new InvalidOperationException("this guest was not found in a running VM");
+
+    /// <summary>The ACCESS events of its connection, for all who want some of them.</summary>
+    public GuestAccesses Accesses { get; }
 
     /// <summary>How long attaching took.</summary>
     public TimeSpan AttachTime { get; private set; }

@@ -1,18 +1,13 @@
 using System.Runtime.CompilerServices;
-using Hyperscope.Client;
 using Hyperscope.Guard;
-using Hyperscope.GuestLinux;
-using Hyperscope.Introspection;
 
 namespace Hyperscope.Attacks.Tests;
 
 /// <summary>The guest of the lab under the policy that is shipped. Attached once for all tests of a class.</summary>
-public sealed class GuardedGuest(LabGuest lab) : IAsyncDisposable
+public class GuardedGuest(LabGuest lab) : IAsyncDisposable
 {
     private readonly List<Violation> _violations = [];
-    private Introspector? _server;
-    private IntrospectedVm? _tool;
-    private GuardSession? _guard;
+    private ArmedTool? _armed;
 
     /// <summary>What was reported so far.</summary>
     public Violation[] Violations
@@ -36,24 +31,29 @@ public sealed class GuardedGuest(LabGuest lab) : IAsyncDisposable
             _violations.Clear();
     }
 
-    internal async Task<GuardSession> ArmedAsync(CancellationToken cancellation)
+    /// <summary>Strikes, and looks at both ends: there is no effect, and a rule of one of these kinds has seen it.</summary>
+    internal async Task AssertPreventedAsync(LabAttack attack, CancellationToken cancellation)
     {
-        if (_guard is not null)
-            return _guard;
-        (_server, _tool) = await lab.AttachAsync(cancellation);
-        LinuxGuest guest = await LinuxGuest.AttachAsync(_tool, cancellation: cancellation);
-        _guard = await GuardSession.CreateAsync(_tool, guest, GuardPolicy.Load(PolicyPath), new GuardOptions { Report = Add }, cancellation);
-        await _guard.ArmAsync(cancellation);
-        return _guard;
+        await ArmedAsync(cancellation);
+        Forget();
+        string line = await lab.StrikeAsync(attack);
+        Violation[] seen = Violations;
+        TestContext.Current.TestOutputHelper?.WriteLine(string.Join('\n', seen.Select(static violation => $"{violation.Rule}: {violation.What}: {violation.Outcome}")));
+        Assert.StartsWith(attack.BlockedLine, line, StringComparison.Ordinal);
+        Assert.Contains(seen, violation => GuardedTests.Kinds[attack.CaughtBy].Contains(violation.Kind));
     }
 
-    public async ValueTask DisposeAsync()
+    internal async Task<GuardSession> ArmedAsync(CancellationToken cancellation)
     {
-        if (_guard is not null)
-            await _guard.DisposeAsync();
-        if (_tool is not null)
-            await _tool.DisposeAsync();
-        _server?.Dispose();
+        _armed ??= await ArmedTool.ArmAsync(lab, GuardPolicy.Load(PolicyPath), new GuardOptions { Report = Add }, cancellation);
+        return _armed.Guard;
+    }
+
+    public virtual async ValueTask DisposeAsync()
+    {
+        if (_armed is not null)
+            await _armed.DisposeAsync();
+        GC.SuppressFinalize(this);
     }
 
     private void Add(Violation violation)

@@ -1,21 +1,32 @@
 using System.Globalization;
 using Hyperscope.Client;
+using Hyperscope.Guard;
+using Hyperscope.GuestLinux;
 using Hyperscope.Introspection;
 using Hyperscope.LinuxHost;
 
 namespace Hyperscope.Attacks.Tests;
 
 /// <summary>A booted Debian with the lab in it and a shell on its console. All tests share one, one after the other.</summary>
-public sealed class LabGuest : IAsyncDisposable
+public class LabGuest : IAsyncDisposable
 {
+    private readonly int _vcpus;
     private DebianGuest? _guest;
     private Dictionary<string, ulong>? _symbols;
     private int _commands;
+
+    public LabGuest()
+        : this(1)
+    {
+    }
+
+    protected LabGuest(int vcpus) => _vcpus = vcpus;
 
     public async ValueTask DisposeAsync()
     {
         if (_guest is not null)
             await _guest.DisposeAsync();
+        GC.SuppressFinalize(this);
     }
 
     /// <summary>Runs a command line in the guest's shell.</summary>
@@ -56,15 +67,24 @@ public sealed class LabGuest : IAsyncDisposable
     public Task<string[]> ComplaintsAsync() =>
         RunAsync("dmesg | grep -E 'WARNING:|BUG|Oops|Call Trace|general protection|segfault' | grep -v ' attack\\['");
 
+    /// <summary>Runs what the guest does not come back from.</summary>
+    /// <returns>How the VM ended.</returns>
+    internal async Task<VmExit> RunToTheEndAsync(string command)
+    {
+        DebianGuest guest = await BootedAsync();
+        guest.Type($"{command}\r");
+        return await guest.Vm.Completion;
+    }
+
     /// <summary>Attaches a tool that may do everything.</summary>
-    internal async Task<(Introspector Server, IntrospectedVm Tool)> AttachAsync(CancellationToken cancellation)
+    internal async Task<AttachedTool> AttachAsync(CancellationToken cancellation)
     {
         var introspector = new Introspector((await BootedAsync()).Vm);
         (StreamSocket hypervisorEnd, StreamSocket toolEnd) = StreamSocket.CreatePair();
         Assert.Equal(ControlError.None, introspector.Hook(hypervisorEnd));
         Assert.Equal(ControlError.None, introspector.SetCommandPermission(-1, 1));
         Assert.Equal(ControlError.None, introspector.SetEventPermission(-1, 1));
-        return (introspector, await IntrospectedVm.StartAsync(toolEnd, cancellation: cancellation));
+        return new AttachedTool(introspector, await IntrospectedVm.StartAsync(toolEnd, cancellation: cancellation));
     }
 
     // Booted by the first test that needs it, so that tests are skipped one by one where there is nothing to boot.
@@ -72,7 +92,7 @@ public sealed class LabGuest : IAsyncDisposable
     {
         if (_guest is null)
         {
-            DebianGuest guest = DebianGuest.Create(vcpus: 1, files: LabFiles.Read());
+            DebianGuest guest = DebianGuest.Create(_vcpus, files: LabFiles.Read());
             _guest = guest;
             guest.Vm.Start();
             await guest.WaitFor(DebianInitramfs.ReadyMarker);
@@ -80,5 +100,43 @@ public sealed class LabGuest : IAsyncDisposable
         }
 
         return _guest;
+    }
+}
+
+/// <summary>A tool and the half of the connection that it talks to.</summary>
+internal sealed record AttachedTool(Introspector Server, IntrospectedVm Vm) : IAsyncDisposable
+{
+    public async ValueTask DisposeAsync()
+    {
+        await Vm.DisposeAsync();
+        Server.Dispose();
+    }
+}
+
+/// <summary>A tool with a guard at work.</summary>
+internal sealed record ArmedTool(AttachedTool Tool, GuardSession Guard, GuardArming Arming) : IAsyncDisposable
+{
+    public IntrospectedVm Vm => Tool.Vm;
+
+    public static async Task<ArmedTool> ArmAsync(LabGuest lab, GuardPolicy policy, GuardOptions? options, CancellationToken cancellation)
+    {
+        AttachedTool tool = await lab.AttachAsync(cancellation);
+        try
+        {
+            LinuxGuest guest = await LinuxGuest.AttachAsync(tool.Vm, cancellation: cancellation);
+            GuardSession guard = await GuardSession.CreateAsync(tool.Vm, guest, policy, options, cancellation);
+            return new ArmedTool(tool, guard, await guard.ArmAsync(cancellation));
+        }
+        catch
+        {
+            await tool.DisposeAsync();
+            throw;
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Guard.DisposeAsync();
+        await Tool.DisposeAsync();
     }
 }

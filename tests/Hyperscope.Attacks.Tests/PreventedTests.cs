@@ -1,5 +1,4 @@
 using Hyperscope.Client;
-using Hyperscope.Introspection;
 using Hyperscope.Kvmi;
 using Hyperscope.Vm;
 
@@ -18,13 +17,10 @@ public sealed class PreventedTests(LabGuest guest)
     [InlineData("cr4-smap", 4)]
     public async Task Control_register_that_keeps_its_value_is_told_from_one_that_changed(string name, byte register)
     {
-        LabAttack attack = AttackLab.Find(name);
-        (Introspector server, IntrospectedVm tool) = await guest.AttachAsync(Cancel);
-        using (server)
-        await using (tool)
+        const ulong Wp = 1 << 16, SmepAndSmap = 3 << 20;
+        ulong pinned = register == 0 ? Wp : SmepAndSmap;
+        await AssertPreventedAsync(name, async tool =>
         {
-            const ulong Wp = 1 << 16, SmepAndSmap = 3 << 20;
-            ulong pinned = register == 0 ? Wp : SmepAndSmap;
             tool.On<CrEvent>(cr =>
             {
                 if ((cr.OldValue & ~cr.NewValue & pinned) != 0)
@@ -34,30 +30,18 @@ public sealed class PreventedTests(LabGuest guest)
             });
             await tool.EnableAsync(EventId.Cr, Cancel);
             await tool.Vcpus[0].ControlCrAsync(register, true, Cancel);
-            Assert.StartsWith(attack.BlockedLine, await guest.StrikeAsync(attack), StringComparison.Ordinal);
-        }
-
-        Assert.StartsWith(attack.SuccessLine, await guest.StrikeAsync(attack), StringComparison.Ordinal);
+        });
     }
 
     [Theory]
     [InlineData("lstar", 0xc0000082)]
     [InlineData("sysenter", 0x176)]
-    public async Task Entry_point_that_keeps_its_value_is_told_from_one_that_changed(string name, uint register)
+    public Task Entry_point_that_keeps_its_value_is_told_from_one_that_changed(string name, uint register) => AssertPreventedAsync(name, async tool =>
     {
-        LabAttack attack = AttackLab.Find(name);
-        (Introspector server, IntrospectedVm tool) = await guest.AttachAsync(Cancel);
-        using (server)
-        await using (tool)
-        {
-            tool.On<MsrEvent>(static msr => msr.Block());
-            await tool.EnableAsync(EventId.Msr, Cancel);
-            await tool.Vcpus[0].ControlMsrAsync(register, true, Cancel);
-            Assert.StartsWith(attack.BlockedLine, await guest.StrikeAsync(attack), StringComparison.Ordinal);
-        }
-
-        Assert.StartsWith(attack.SuccessLine, await guest.StrikeAsync(attack), StringComparison.Ordinal);
-    }
+        tool.On<MsrEvent>(static msr => msr.Block());
+        await tool.EnableAsync(EventId.Msr, Cancel);
+        await tool.Vcpus[0].ControlMsrAsync(register, true, Cancel);
+    });
 
     [Theory]
     [InlineData("syscall-table", "sys_call_table")]
@@ -67,12 +51,9 @@ public sealed class PreventedTests(LabGuest guest)
     [InlineData("modprobe-path", "modprobe_path")]
     public async Task Write_that_ends_in_an_exception_is_survived_by_module_and_guest(string name, string symbol)
     {
-        LabAttack attack = AttackLab.Find(name);
         var target = new Gva(await guest.SymbolAsync(symbol));
-        (Introspector server, IntrospectedVm tool) = await guest.AttachAsync(Cancel);
         int refused = 0;
-        using (server)
-        await using (tool)
+        await AssertPreventedAsync(name, async tool =>
         {
             Gpa? first = await tool.Vcpus[0].TranslateAsync(target, Cancel);
             Assert.NotNull(first);
@@ -92,8 +73,18 @@ public sealed class PreventedTests(LabGuest guest)
             });
             await tool.EnableAsync(EventId.PageFault, Cancel);
             await tool.SetPageAccessAsync(new Gfn(start >> 12), (int)(length >> 12), PageAccess.Read | PageAccess.Execute, Cancel);
+        });
+        Assert.InRange(refused, 1, 8);
+    }
+
+    // Prevented while the tool is there, and again a success when it is gone.
+    private async Task AssertPreventedAsync(string name, Func<IntrospectedVm, Task> arm)
+    {
+        LabAttack attack = AttackLab.Find(name);
+        await using (AttachedTool tool = await guest.AttachAsync(Cancel))
+        {
+            await arm(tool.Vm);
             Assert.StartsWith(attack.BlockedLine, await guest.StrikeAsync(attack), StringComparison.Ordinal);
-            Assert.InRange(refused, 1, 8);
         }
 
         Assert.StartsWith(attack.SuccessLine, await guest.StrikeAsync(attack), StringComparison.Ordinal);

@@ -1,7 +1,5 @@
-using Hyperscope.Client;
 using Hyperscope.Guard;
 using Hyperscope.GuestLinux;
-using Hyperscope.Introspection;
 
 namespace Hyperscope.Attacks.Tests;
 
@@ -52,7 +50,7 @@ public sealed class VerdictTests(LabGuest lab)
     [Fact]
     public async Task The_kernels_own_patching_goes_through_and_is_logged_as_such()
     {
-        await using Armed armed = await ArmAsync("rules: [{kind: kernel-text, verdict: crash, patching: log}]", new GuardOptions());
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: kernel-text, verdict: crash, patching: log}]", new GuardOptions());
         string[] lines = await lab.RunAsync("for i in 1 0; do echo $i >/proc/sys/kernel/sched_schedstats && echo flipped; done");
         Assert.Equal(["flipped", "flipped"], lines);
         Assert.NotEmpty(_seen);
@@ -75,28 +73,134 @@ public sealed class VerdictTests(LabGuest lab)
         Assert.NotEmpty(_seen);
     }
 
+    [Fact]
+    public async Task Redirect_goes_on_elsewhere_and_crash_ends_the_vm()
+    {
+        // Nothing is left of this guest for others. To be sent to do_exit ends the task that tried it, in the middle of its system call.
+        await using var own = new LabGuest();
+        LabAttack attack = AttackLab.Find("kernel-text");
+        await using (await ArmAsync("rules: [{kind: kernel-text, verdict: redirect, target: do_exit}]", new GuardOptions(), own))
+        {
+            string[] lines = await own.RunAsync($"{attack.CommandLine}; echo status $?; /bin/busybox true && echo alive");
+            Assert.Equal("redirected", Assert.Single(_seen).Outcome);
+            Assert.DoesNotContain(lines, line => line.StartsWith("attack ", StringComparison.Ordinal));
+            Assert.DoesNotContain("status 0", lines);
+            Assert.Contains("alive", lines);
+            Assert.Empty(await own.ComplaintsAsync());
+        }
+
+        _seen.Clear();
+        await using (await ArmAsync("rules: [{kind: kernel-text, verdict: crash}]", new GuardOptions(), own))
+        {
+            VmExit exit = await own.RunToTheEndAsync(attack.CommandLine);
+            Assert.Equal(VmExitKind.Terminated, exit.Kind);
+            Assert.Equal("VM ended", Assert.Single(_seen).Outcome);
+        }
+    }
+
+    [Fact]
+    public async Task Core_holds_the_guest_as_it_was_before_the_verdict_and_is_written_once()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"hyperscope-{Guid.NewGuid():n}.core");
+        try
+        {
+            LabAttack attack = AttackLab.Find("kernel-text");
+            await using ArmedTool armed = await ArmAsync($"rules: [{{kind: kernel-text, verdict: log, core: {path}}}]", new GuardOptions());
+            Assert.StartsWith(attack.SuccessLine, await lab.StrikeAsync(attack), StringComparison.Ordinal);
+            Assert.Equal(path, _seen[0].Core);
+            Assert.All(_seen.Skip(1), static violation => Assert.Null(violation.Core));
+            Assert.False(File.Exists($"{path}.part"));
+
+            await using FileStream core = File.OpenRead(path);
+            ulong gpa = Convert.ToUInt64(_seen[0].Gpa, 16);
+            Assert.Equal(_seen[0].Before, Convert.ToHexStringLower(CoreBytes(core, gpa, _seen[0].Before!.Length / 2)));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public async Task Core_that_cannot_be_written_is_said_and_the_verdict_holds()
+    {
+        string line = await StrikeAsync("rules: [{kind: kernel-text, core: /no/such/folder/x}]", "kernel-text", new GuardOptions());
+        Assert.StartsWith(AttackLab.Find("kernel-text").BlockedLine, line, StringComparison.Ordinal);
+        Assert.Contains("no core: ", _seen[0].Note, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Guard_and_watch_work_side_by_side_on_one_connection()
+    {
+        LabAttack attack = AttackLab.Find("credentials");
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: credentials}, {kind: w-xor-x, images: [/attacks/*]}]", new GuardOptions());
+        GuestWatch watch = await armed.Guard.Guest.WatchAsync(
+            new GuestEventOptions { Kinds = GuestEventKinds.Created | GuestEventKinds.Executed }, Cancel); // two of the guard's own places
+        await using (watch)
+            Assert.StartsWith(attack.BlockedLine, await lab.StrikeAsync(attack), StringComparison.Ordinal);
+        Assert.NotEmpty(_seen);
+        List<GuestEvent> events = await watch.ToListAsync(Cancel);
+        Assert.Contains(events, static happened => happened is ProgramExecuted { Path: "/attacks/attack" });
+        Assert.Contains(events, static happened => happened is TaskCreated);
+
+        _seen.Clear();
+        Assert.StartsWith(attack.BlockedLine, await lab.StrikeAsync(attack), StringComparison.Ordinal);
+        Assert.NotEmpty(_seen);
+    }
+
+    [Fact]
+    public async Task Neighbours_of_watched_bytes_cost_no_round_trip()
+    {
+        const string Policy = "rules: [{kind: idt}, {kind: gdt}, {kind: syscall-table}, {kind: bytes, symbol: modprobe_path, length: 256}]";
+        const string Work = "for i in 1 2 3 4 5 6 7 8; do echo $i | /bin/busybox cat >/tmp/f; done; rm /tmp/f";
+        long passed, events;
+        await using (ArmedTool armed = await ArmAsync(Policy, new GuardOptions()))
+        {
+            long before = (long)(await armed.Vm.GetWatchInfoAsync(Cancel)).Passed;
+            await lab.RunAsync(Work);
+            passed = (long)(await armed.Vm.GetWatchInfoAsync(Cancel)).Passed - before;
+            events = armed.Guard.Statistics.Events;
+        }
+
+        await using ArmedTool pages = await ArmAsync(Policy, new GuardOptions { OnlyV9 = true });
+        await lab.RunAsync(Work);
+        TestContext.Current.TestOutputHelper?.WriteLine($"eight pipes: {events} events of watched bytes, {passed} writes beside them passed inside the VM; "
+            + $"{pages.Guard.Statistics.Events} events of pages without watches");
+        Assert.Equal(0, events);
+        Assert.InRange(passed, 1, long.MaxValue);
+        Assert.InRange(pages.Guard.Statistics.Events, 8, long.MaxValue);
+        Assert.Empty(_seen);
+    }
+
+    // What a core has at a guest-physical address, by its program headers.
+    private static byte[] CoreBytes(FileStream core, ulong gpa, int length)
+    {
+        byte[] header = new byte[64], segment = new byte[56], bytes = new byte[length];
+        core.ReadExactly(header);
+        Assert.Equal("\u007fELF"u8.ToArray(), header[..4]);
+        int count = BitConverter.ToUInt16(header, 56);
+        for (int i = 0; i < count; i++)
+        {
+            core.Position = BitConverter.ToInt64(header, 32) + (i * segment.Length);
+            core.ReadExactly(segment);
+            ulong distance = gpa - BitConverter.ToUInt64(segment, 24);
+            if (BitConverter.ToUInt32(segment) != 1 || distance >= BitConverter.ToUInt64(segment, 32))
+                continue;
+            core.Position = BitConverter.ToInt64(segment, 8) + (long)distance;
+            core.ReadExactly(bytes);
+            return bytes;
+        }
+
+        Assert.Fail($"no segment of the core has gpa 0x{gpa:x}");
+        return [];
+    }
+
     private async Task<string> StrikeAsync(string policy, string name, GuardOptions options)
     {
-        await using Armed armed = await ArmAsync(policy, options);
+        await using ArmedTool armed = await ArmAsync(policy, options);
         return await lab.StrikeAsync(AttackLab.Find(name));
     }
 
-    private async Task<Armed> ArmAsync(string policy, GuardOptions options)
-    {
-        (Introspector server, IntrospectedVm tool) = await lab.AttachAsync(Cancel);
-        LinuxGuest guest = await LinuxGuest.AttachAsync(tool, cancellation: Cancel);
-        GuardSession guard = await GuardSession.CreateAsync(tool, guest, GuardPolicy.Parse(policy), options with { Report = _seen.Add }, Cancel);
-        await guard.ArmAsync(Cancel);
-        return new Armed(server, tool, guard);
-    }
-
-    private sealed record Armed(Introspector Server, IntrospectedVm Tool, GuardSession Guard) : IAsyncDisposable
-    {
-        public async ValueTask DisposeAsync()
-        {
-            await Guard.DisposeAsync();
-            await Tool.DisposeAsync();
-            Server.Dispose();
-        }
-    }
+    private Task<ArmedTool> ArmAsync(string policy, GuardOptions options, LabGuest? other = null) =>
+        ArmedTool.ArmAsync(other ?? lab, GuardPolicy.Parse(policy), options with { Report = _seen.Add }, Cancel);
 }

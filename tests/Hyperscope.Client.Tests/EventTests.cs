@@ -117,6 +117,40 @@ public sealed class EventTests
     }
 
     [Fact]
+    public async Task A_split_handler_deals_with_the_common_case_at_once_and_leaves_the_rest_to_the_pool()
+    {
+        await using Hooked hooked = await Hooked.StartAsync();
+        int rest = 0;
+        hooked.Vm.OnSplit<BreakpointEvent>(
+            e =>
+            {
+                if (hooked.Vm.Send(new VcpuGetXcr(e.Vcpu.Index)).Value != 0)
+                    return false;
+                e.Retry();
+                return true;
+            },
+            async e =>
+            {
+                await e.Vcpu.SetRegistersAsync(e.Registers, Hooked.Cancel);
+                rest++;
+                e.Continue();
+            });
+
+        hooked.Hypervisor.SendEvent(new BreakpointEvent(new Gpa(1), 1), rip: 0x100);
+        hooked.Hypervisor.Reply(hooked.Hypervisor.Expect(MessageId.VcpuGetXcr), 0ul);
+        Assert.Equal(EventAction.Retry, hooked.Hypervisor.ExpectAnswer().Action);
+        Assert.Equal(0, rest);
+
+        hooked.Hypervisor.SendEvent(new BreakpointEvent(new Gpa(1), 1), rip: 0x200);
+        hooked.Hypervisor.Reply(hooked.Hypervisor.Expect(MessageId.VcpuGetXcr), 1ul);
+        var set = hooked.Hypervisor.Expect(MessageId.VcpuSetRegisters);
+        Assert.Equal(0x200ul, set.As<VcpuSetRegisters>().Regs.Rip);
+        hooked.Hypervisor.Reply(set);
+        Assert.Equal(EventAction.Continue, hooked.Hypervisor.ExpectAnswer().Action);
+        Assert.Equal(1, rest);
+    }
+
+    [Fact]
     public async Task A_handler_that_sends_a_command_gets_its_reply_while_other_events_wait_their_turn()
     {
         await using Hooked hooked = await Hooked.StartAsync(vcpus: 3);

@@ -51,16 +51,19 @@ public sealed class MisuseTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public async Task With_an_error_report_the_event_gets_the_default_answer_and_the_connection_stays(bool isAsync)
+    [InlineData("on")]
+    [InlineData("async")]
+    [InlineData("split")]
+    public async Task With_an_error_report_the_event_gets_the_default_answer_and_the_connection_stays(string way)
     {
         var reported = new TaskCompletionSource<Exception>(TaskCreationOptions.RunContinuationsAsynchronously);
         await using Hooked hooked = await Hooked.StartAsync(new IntrospectionOptions { HandlerError = reported.SetResult });
-        if (isAsync)
-            hooked.Vm.OnAsync<PageFaultEvent>(static _ => throw new InvalidDataException("handler bug"));
-        else
-            hooked.Vm.On<PageFaultEvent>(static _ => throw new InvalidDataException("handler bug"));
+        using IDisposable handler = way switch
+        {
+            "async" => hooked.Vm.OnAsync<PageFaultEvent>(static _ => throw new InvalidDataException("handler bug")),
+            "split" => hooked.Vm.OnSplit<PageFaultEvent>(static _ => throw new InvalidDataException("handler bug"), static _ => default),
+            _ => hooked.Vm.On<PageFaultEvent>(static _ => throw new InvalidDataException("handler bug")),
+        };
         hooked.Hypervisor.SendEvent(Write);
 
         Assert.Equal(EventAction.Continue, hooked.Hypervisor.ExpectAnswer().Action);

@@ -28,6 +28,7 @@ public sealed class EvidenceTests
         Process = new ViolationProcess(1, 1, "init", 0, 0, "0x4", false),
         Stack = new CallStack("scan", [new CodePlace("0x5", "z")]),
         Registers = new Dictionary<string, string> { ["rax"] = "0x0" },
+        Core = "guest.core",
     };
 
     [Fact]

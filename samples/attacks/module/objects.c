@@ -75,6 +75,44 @@ static int undo_credentials(void)
     return result ? -EPERM : 0;
 }
 
+/* A process (its pid is the argument) is given the credentials of the first process: no byte of its own changes. */
+static struct task_struct *swapped;
+static const struct cred *swapped_cred;
+
+static int strike_credentials_swap(u64 argument, u64 *answer)
+{
+    const struct cred *first = init_task.cred;
+
+    if (swapped)
+        return -EBUSY;
+    swapped = task_of(argument);
+    if (!swapped)
+        return -ESRCH;
+    swapped_cred = swapped->cred;
+    get_cred(first);
+    if (store((void *)&swapped->cred, (u64)first, sizeof(first))) {
+        put_cred(first);
+        put_task_struct(swapped);
+        swapped = NULL;
+        return -EPERM;
+    }
+    return 0;
+}
+
+static int undo_credentials_swap(void)
+{
+    if (!swapped)
+        return 0;
+    /* One that has ended has given them back itself. */
+    if (swapped->cred) {
+        put_cred(swapped->cred);
+        swapped->cred = swapped_cred;
+    }
+    put_task_struct(swapped);
+    swapped = NULL;
+    return 0;
+}
+
 /* The holes of this driver: where the caller's ids are, and eight bytes written to wherever the last "at" said. */
 static int strike_leak(u64 argument, u64 *answer)
 {
@@ -185,6 +223,7 @@ static int undo_hide_module(void)
 
 const struct verb object_verbs[] = {
     { "credentials", strike_credentials, undo_credentials },
+    { "credentials-swap", strike_credentials_swap, undo_credentials_swap },
     { "leak", strike_leak, NULL },
     { "at", strike_at, NULL },
     { "poke", strike_poke, NULL },

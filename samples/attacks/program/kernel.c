@@ -141,6 +141,21 @@ static enum outcome credentials(struct line *line)
     return outcome;
 }
 
+static void by_swapping(void)
+{
+    unsigned long pid = CALL(__NR_getpid);
+
+    strike("credentials-swap", &pid, 0);
+}
+
+static enum outcome credentials_swap(struct line *line)
+{
+    enum outcome outcome = raised(line, by_swapping);
+
+    undo("credentials-swap");
+    return outcome;
+}
+
 /* What an exploit has: one open file and a write to an address of its choice. */
 static long open_hole(void)
 {
@@ -347,6 +362,7 @@ const struct attack kernel_attacks[] = {
     { "idt-base", idt_base, "IDTR points to a table of the module's" },
     { "gdt", gdt, "a descriptor is added to the GDT" },
     { "credentials", credentials, "the module makes a process root" },
+    { "credentials-swap", credentials_swap, "the module gives a process the credentials of the first one" },
     { "credentials-poke", credentials_poke, "a user makes itself root through a write primitive" },
     { "modprobe-path", modprobe_path, "a user points modprobe_path to its script through a write primitive" },
     { "hidden-process", hidden_process, "a process leaves the task list" },

@@ -3,27 +3,14 @@ namespace Hyperscope.Cli.Output;
 /// <summary>Registers by name, in the order people expect them.</summary>
 internal static class RegisterText
 {
-    public static Dictionary<string, string> General(in KvmRegs r) => new()
+    public static Dictionary<string, string> General(KvmRegs registers)
     {
-        ["rax"] = Hex(r.Rax),
-        ["rbx"] = Hex(r.Rbx),
-        ["rcx"] = Hex(r.Rcx),
-        ["rdx"] = Hex(r.Rdx),
-        ["rsi"] = Hex(r.Rsi),
-        ["rdi"] = Hex(r.Rdi),
-        ["rsp"] = Hex(r.Rsp),
-        ["rbp"] = Hex(r.Rbp),
-        ["r8"] = Hex(r.R8),
-        ["r9"] = Hex(r.R9),
-        ["r10"] = Hex(r.R10),
-        ["r11"] = Hex(r.R11),
-        ["r12"] = Hex(r.R12),
-        ["r13"] = Hex(r.R13),
-        ["r14"] = Hex(r.R14),
-        ["r15"] = Hex(r.R15),
-        ["rip"] = Hex(r.Rip),
-        ["rflags"] = Hex(r.Rflags),
-    };
+        var named = new Dictionary<string, string>(KvmRegs.Count);
+        ReadOnlySpan<ulong> values = KvmRegs.AsSpan(ref registers);
+        for (int i = 0; i < values.Length; i++)
+            named[KvmRegs.Names[i]] = Hex(values[i]);
+        return named;
+    }
 
     public static Dictionary<string, string> System(in KvmSregs s) => new()
     {

@@ -87,8 +87,8 @@ internal sealed class DebianDemo(CliConsole console, DirectoryInfo attacks, File
             {
                 status("arming");
                 GuardArming arming = await guard.ArmAsync(cancellation).ConfigureAwait(false);
-                Say($"guarding {arming.Pages} pages, {arming.WatchedBytes} bytes and {arming.Registers} registers "
-                    + $"(policy {policy.Name}), armed in {arming.ArmTime.TotalMilliseconds:F0} ms");
+                Say($"guarding {arming.Pages} pages, {arming.WatchedBytes} bytes and {arming.Registers} registers, "
+                    + $"armed in {arming.ArmTime.TotalMilliseconds:F0} ms");
                 return await AttackAsync(shell, guard, status, cancellation).ConfigureAwait(false);
             }
         }
@@ -142,7 +142,7 @@ internal sealed class DebianDemo(CliConsole console, DirectoryInfo attacks, File
     // What fits into a line; all of it is in the evidence.
     private static string Line(char mark, LabAttack attack, Violation[] seen)
     {
-        string what = seen.Length == 0 ? attack.What : $"{seen[0].What}: {seen[0].Outcome}";
+        string what = seen.Length == 0 ? attack.What : $"{seen[0].Outcome}: {seen[0].What}";
         string line = $"{mark} {attack.Name,-17}{what}";
         return line.Length < CliConsole.DefaultWidth ? line : $"{line[..(CliConsole.DefaultWidth - 4)]}...";
     }

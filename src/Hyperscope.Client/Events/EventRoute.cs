@@ -42,15 +42,39 @@ internal sealed class HandlerRoute<T>(Connection connection, Action<VmEvent<T>> 
     }
 }
 
-/// <summary>Runs an asynchronous handler on the thread pool.</summary>
-internal sealed class AsyncHandlerRoute<T>(Connection connection, Func<VmEvent<T>, ValueTask> handler) : EventRoute
+/// <summary>Runs an asynchronous handler on the thread pool, unless another has dealt with the event on the reader thread.</summary>
+internal sealed class AsyncHandlerRoute<T>(Connection connection, Func<VmEvent<T>, bool>? first, Func<VmEvent<T>, ValueTask> handler) : EventRoute
     where T : unmanaged, IEvent<T>
 {
     public override bool Deliver(EventSlot slot)
     {
+        if (first is not null && IsDealtWith(slot, first))
+            return true;
         EventSlot own = slot.Vcpu.Detach(slot);
         ThreadPool.UnsafeQueueUserWorkItem(
             static state => _ = state.Route.RunAsync(state.Slot), (Route: this, Slot: own), preferLocal: false);
+        return true;
+    }
+
+    private bool IsDealtWith(EventSlot slot, Func<VmEvent<T>, bool> deal)
+    {
+        slot.IsInUse = true;
+        try
+        {
+            if (!deal(new VmEvent<T>(slot)))
+                return false;
+            if (slot.IsPending && !connection.IsClosed)
+                connection.HandlerFailed(slot, slot.NotAnswered());
+        }
+        catch (Exception failure)
+        {
+            connection.HandlerFailed(slot, failure);
+        }
+        finally
+        {
+            slot.IsInUse = false;
+        }
+
         return true;
     }
 

@@ -31,10 +31,10 @@ internal sealed class EvidenceCollector(GuardOptions options)
                 Registers = RegistersOf(e),
             };
         }
-        catch (LinuxGuestException missing)
+        catch (Exception missing) when (missing is LinuxGuestException or KvmiException)
         {
             // The guest's structures do not hold together: that too is evidence.
-            return violation with { Note = string.Join("; ", new[] { violation.Note, missing.Message }.Where(static text => !string.IsNullOrEmpty(text))) };
+            return violation.WithNote(missing.Message);
         }
     }
 
@@ -50,7 +50,10 @@ internal sealed class EvidenceCollector(GuardOptions options)
         {
             // The guarded address, not the one that was used: whoever writes to text does it through another mapping.
             Gva place = range.Gva + (e.Gpa.Value > range.Gpa.Value ? e.Gpa.Value - range.Gpa.Value : 0);
-            target = e.Guest.Layout.Image.Contains(place) ? e.Guest.Symbols.Describe(place) : $"{range.Label}+0x{place.Value - range.Gva.Value:x}";
+            ulong offset = place.Value - range.Gva.Value;
+            target = e.Guest.Layout.Image.Contains(place)
+                ? e.Guest.Symbols.Describe(place)
+                : rule.Describe(range, offset) ?? (offset == 0 ? range.Label : $"{range.Label}+0x{offset:x}");
         }
 
         string verb = e.Access switch { PageAccess.Read => "read of", PageAccess.Execute => "execution of", _ => "write to" };
@@ -64,7 +67,7 @@ internal sealed class EvidenceCollector(GuardOptions options)
             Verdict = judgement.Verdict,
             What = e.Subject switch
             {
-                GuardSubject.Memory => $"{verb} {e.Range?.Label}: {target}",
+                GuardSubject.Memory => target?.Contains(e.Range!.Label, StringComparison.Ordinal) ?? false ? $"{verb} {target}" : $"{verb} {e.Range?.Label}: {target}",
                 GuardSubject.View => judgement.Note,
                 _ => $"{e.Register} from {Hex(e.OldValue)} to {Hex(e.NewValue)}",
             },
@@ -105,30 +108,14 @@ internal sealed class EvidenceCollector(GuardOptions options)
 
     private static Dictionary<string, string> RegistersOf(GuardEvent e)
     {
-        KvmRegs r = e.Registers;
-        return new Dictionary<string, string>
-        {
-            ["rax"] = Hex(r.Rax),
-            ["rbx"] = Hex(r.Rbx),
-            ["rcx"] = Hex(r.Rcx),
-            ["rdx"] = Hex(r.Rdx),
-            ["rsi"] = Hex(r.Rsi),
-            ["rdi"] = Hex(r.Rdi),
-            ["rsp"] = Hex(r.Rsp),
-            ["rbp"] = Hex(r.Rbp),
-            ["r8"] = Hex(r.R8),
-            ["r9"] = Hex(r.R9),
-            ["r10"] = Hex(r.R10),
-            ["r11"] = Hex(r.R11),
-            ["r12"] = Hex(r.R12),
-            ["r13"] = Hex(r.R13),
-            ["r14"] = Hex(r.R14),
-            ["r15"] = Hex(r.R15),
-            ["rip"] = Hex(r.Rip),
-            ["rflags"] = Hex(r.Rflags),
-            ["cr0"] = Hex(e.System.Cr0),
-            ["cr3"] = Hex(e.System.Cr3),
-            ["cr4"] = Hex(e.System.Cr4),
-        };
+        var named = new Dictionary<string, string>(KvmRegs.Count + 3);
+        KvmRegs general = e.Registers;
+        ReadOnlySpan<ulong> values = KvmRegs.AsSpan(ref general);
+        for (int i = 0; i < values.Length; i++)
+            named[KvmRegs.Names[i]] = Hex(values[i]);
+        named["cr0"] = Hex(e.System.Cr0);
+        named["cr3"] = Hex(e.System.Cr3);
+        named["cr4"] = Hex(e.System.Cr4);
+        return named;
     }
 }

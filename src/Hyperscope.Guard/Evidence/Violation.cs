@@ -65,6 +65,12 @@ public sealed record Violation
 
     /// <summary>General and control registers.</summary>
     public IReadOnlyDictionary<string, string>? Registers { get; init; }
+
+    /// <summary>Where the guest's memory was saved before the verdict.</summary>
+    public string? Core { get; init; }
+
+    /// <summary>The same with something more to say.</summary>
+    internal Violation WithNote(string note) => this with { Note = string.IsNullOrEmpty(Note) ? note : $"{Note}; {note}" };
 }
 
 /// <summary>A register that was to change.</summary>

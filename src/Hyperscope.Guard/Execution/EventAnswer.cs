@@ -1,35 +1,30 @@
 namespace Hyperscope.Guard;
 
 /// <summary>The answers that an event accepts, whatever its kind.</summary>
-internal abstract class EventAnswer
+/// <param name="e">The event.</param>
+internal abstract class EventAnswer(VmEvent e)
 {
     /// <summary>The guest's instruction is carried out.</summary>
-    public abstract void Continue();
+    public void Continue() => e.Continue();
 
     /// <summary>The VM ends.</summary>
-    public abstract void Crash();
+    public void Crash() => e.Crash();
 
     /// <summary>The guest goes on at rip, with the registers that were set.</summary>
     /// <returns>False if this kind of event has no such answer.</returns>
-    public virtual bool TryRetry() => false;
+    public virtual bool TryRetry()
+    {
+        e.Answer(EventAction.Retry);
+        return true;
+    }
 
     /// <summary>The instruction retires without its effect.</summary>
     /// <returns>False if this kind of event has no such answer.</returns>
     public virtual bool TryDiscard() => false;
 }
 
-internal sealed class AccessAnswer(VmEvent<AccessEvent> e) : EventAnswer
+internal sealed class AccessAnswer(VmEvent<AccessEvent> e) : EventAnswer(e.Untyped)
 {
-    public override void Continue() => e.Continue();
-
-    public override void Crash() => e.Crash();
-
-    public override bool TryRetry()
-    {
-        e.Retry();
-        return true;
-    }
-
     public override bool TryDiscard()
     {
         if (e.Access != PageAccess.Write)
@@ -39,54 +34,17 @@ internal sealed class AccessAnswer(VmEvent<AccessEvent> e) : EventAnswer
     }
 }
 
-internal sealed class PageFaultAnswer(VmEvent<PageFaultEvent> e) : EventAnswer
+/// <summary>Of a page or a descriptor table, which can be tried again.</summary>
+internal sealed class RetryAnswer(VmEvent e) : EventAnswer(e);
+
+/// <summary>Of a register, behind its instruction: nothing can be tried again.</summary>
+internal sealed class RegisterAnswer(VmEvent e, Action block) : EventAnswer(e)
 {
-    public override void Continue() => e.Continue();
-
-    public override void Crash() => e.Crash();
-
-    public override bool TryRetry()
-    {
-        e.Retry();
-        return true;
-    }
-}
-
-internal sealed class ControlAnswer(VmEvent<CrEvent> e) : EventAnswer
-{
-    public override void Continue() => e.Continue();
-
-    public override void Crash() => e.Crash();
+    public override bool TryRetry() => false;
 
     public override bool TryDiscard()
     {
-        e.Block();
-        return true;
-    }
-}
-
-internal sealed class MsrAnswer(VmEvent<MsrEvent> e) : EventAnswer
-{
-    public override void Continue() => e.Continue();
-
-    public override void Crash() => e.Crash();
-
-    public override bool TryDiscard()
-    {
-        e.Block();
-        return true;
-    }
-}
-
-internal sealed class TableAnswer(VmEvent<DescriptorEvent> e) : EventAnswer
-{
-    public override void Continue() => e.Continue();
-
-    public override void Crash() => e.Crash();
-
-    public override bool TryRetry()
-    {
-        e.Retry();
+        block();
         return true;
     }
 }

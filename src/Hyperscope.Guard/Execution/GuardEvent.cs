@@ -20,7 +20,7 @@ public enum GuardSubject
 }
 
 /// <summary>Something that happened in the guest and that a rule has to judge, while the vCPU waits.</summary>
-public sealed class GuardEvent
+public sealed record GuardEvent
 {
     /// <summary>The guest.</summary>
     public required LinuxGuest Guest { get; init; }
@@ -75,8 +75,6 @@ public sealed class GuardEvent
 
     /// <summary>The GS base of kernel mode, from which per-CPU variables are reached.</summary>
     public Gva KernelGs => new((long)System.Gs.Base < 0 ? System.Gs.Base : ShadowGs);
-
-    internal GuardSession? Session { get; init; }
 
     /// <summary>The instruction is one of user mode.</summary>
     public bool IsUserMode => (System.Cs.Selector & 3) == 3;

@@ -7,8 +7,8 @@ public sealed record GuardOptions
     /// <see cref="Verdict.Allow"/> are only counted.</summary>
     public Action<Violation>? Report { get; init; }
 
-    /// <summary>Called with each violation before its verdict is carried out, while the vCPU waits: the place to save the guest's
-    /// memory.</summary>
+    /// <summary>Called with each violation before its verdict is carried out, while the vCPU waits: the place to look at the guest. A rule
+    /// with the key <c>core</c> has saved its memory by then.</summary>
     public Func<IntrospectedVm, Violation, CancellationToken, ValueTask>? BeforeVerdict { get; init; }
 
     /// <summary>Decides on what <see cref="Verdict.Pause"/> holds. Without it the vCPU stands still until the guard ends.</summary>

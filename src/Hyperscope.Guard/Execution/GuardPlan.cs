@@ -72,6 +72,9 @@ public sealed class GuardPlan
     public Task WatchAsync(GuardRule rule, string label, KernelRange range, PageAccess kinds, CancellationToken cancellation) =>
         AddAsync(rule, label, range, kinds, isWatch: true, cancellation);
 
+    /// <summary>Adds ranges whose place in physical memory is known.</summary>
+    internal void Add(IEnumerable<GuardedRange> ranges) => _ranges.AddRange(ranges);
+
     /// <summary>Keeps bits of a control register set.</summary>
     public void PinControl(GuardRule rule, byte register, ulong mask)
     {
@@ -86,17 +89,16 @@ public sealed class GuardPlan
     /// <summary>Keeps a descriptor table's register as it is.</summary>
     public void PinTable(GuardRule rule, DescriptorTable table) => _tables[table] = rule;
 
-    /// <summary>Has a rule told when the kernel enters a function; the vCPU waits meanwhile.</summary>
-    /// <returns>False, and a note, if this kernel has no such function or the VM cannot do it.</returns>
-    internal bool Hook(GuardRule rule, string symbol, GuardHook hook)
+    /// <summary>Has a rule told when the kernel enters a function; the vCPU waits meanwhile. A note says if this kernel has no such function or
+    /// the VM cannot do it.</summary>
+    internal void Hook(string symbol, GuardHook hook)
     {
         if (!Session.HasExtensions)
-            Note($"rule {rule.Name}: the VM has no watches, so what comes after this moment is not guarded");
+            Note($"rule {hook.Rule.Name}: the VM has no watches, so what comes after this moment is not guarded");
         else if (!Guest.Symbols.TryAddressOf(symbol, out _))
-            Note($"rule {rule.Name}: this kernel has no {symbol}");
+            Note($"rule {hook.Rule.Name}: this kernel has no {symbol}");
         else
             _hooks.Add((symbol, hook));
-        return Session.HasExtensions && Guest.Symbols.TryAddressOf(symbol, out _);
     }
 
     /// <summary>Says what could not be done.</summary>

@@ -22,6 +22,7 @@ public sealed partial class GuardSession
                 var e = new GuardEvent { Guest = Guest, Vm = Vm, Subject = GuardSubject.View };
                 Verdict verdict = rule.Settings.Verdict == Verdict.Crash ? Verdict.Crash : Verdict.Log;
                 Violation violation = await _evidence.CollectAsync(rule, e, new Judgement(verdict, finding), cancellation).ConfigureAwait(false);
+                violation = await _cores.SaveAsync(rule, e, violation, cancellation).ConfigureAwait(false);
                 violation = violation with { Outcome = verdict == Verdict.Crash ? Outcomes.Crashed : Outcomes.Found };
                 await ReportAsync(violation).ConfigureAwait(false);
                 found.Add(violation);
@@ -53,8 +54,15 @@ public sealed partial class GuardSession
         var reported = new HashSet<string>();
         while (await timer.WaitForNextTickAsync(_ended.Token).ConfigureAwait(false))
         {
-            // What stays hidden is reported once.
-            await CheckAsync(rules, reported, _ended.Token).ConfigureAwait(false);
+            try
+            {
+                // What stays hidden is reported once.
+                await CheckAsync(rules, reported, _ended.Token).ConfigureAwait(false);
+            }
+            catch (LinuxGuestException)
+            {
+                // The lists changed under our eyes; there is a next time.
+            }
         }
     }
 }

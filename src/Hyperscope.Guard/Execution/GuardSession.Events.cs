@@ -18,6 +18,7 @@ public sealed partial class GuardSession
 
     private readonly Dictionary<GuardRule, RuleCounts> _counts = [];
     private readonly EvidenceCollector _evidence;
+    private readonly CoreSaver _cores;
     private readonly SemaphoreSlim _reporting = new(1);
     private long _events, _unconcerned, _waitedTicks;
 
@@ -29,31 +30,10 @@ public sealed partial class GuardSession
     private async ValueTask HandleCoreAsync(VmEvent<AccessEvent> e)
     {
         long started = Arrived();
-        if (e.Access == PageAccess.Execute && HooksAt(e.Gpa) is { Length: not 0 } hooks)
+        if (Concerned(e.Gpa, e.Size, e.Access) is { } range)
         {
-            await RunHooksAsync(hooks, new HookCall(this, e.Registers, e.State.Sregs, e.State.Msrs.ShadowGs)).ConfigureAwait(false);
-            e.Continue();
-            Left(started);
-            return;
-        }
-
-        GuardedRange? range = _map.Find(e.Gpa, e.Size, e.Access);
-        if (range is null)
-        {
-            Interlocked.Increment(ref _unconcerned);
-            e.Continue();
-        }
-        else
-        {
-            var guarded = new GuardEvent
+            GuardEvent guarded = Describe(e.Untyped, GuardSubject.Memory) with
             {
-                Guest = Guest,
-                Vm = Vm,
-                Vcpu = e.Vcpu,
-                Registers = e.Registers,
-                System = e.State.Sregs,
-                ShadowGs = e.State.Msrs.ShadowGs,
-                Subject = GuardSubject.Memory,
                 Gva = e.Gva,
                 Gpa = e.Gpa,
                 Access = e.Access,
@@ -64,6 +44,10 @@ public sealed partial class GuardSession
             };
             await JudgeAsync(range.Rule, guarded, new AccessAnswer(e)).ConfigureAwait(false);
         }
+        else
+        {
+            e.Continue();
+        }
 
         Left(started);
     }
@@ -71,32 +55,23 @@ public sealed partial class GuardSession
     private async ValueTask HandleCoreAsync(VmEvent<PageFaultEvent> e)
     {
         long started = Arrived();
-        GuardedRange? range = _map.Find(e.Gpa, UnknownSize, e.Access);
-        if (range is null)
-        {
-            Interlocked.Increment(ref _unconcerned);
-            e.Continue();
-        }
-        else
+        if (Concerned(e.Gpa, UnknownSize, e.Access) is { } range)
         {
             byte[] before = new byte[UnknownSize];
             int read = await Vm.TryReadPhysicalAsync(e.Gpa, before, _ended.Token).ConfigureAwait(false);
-            var guarded = new GuardEvent
+            GuardEvent guarded = Describe(e.Untyped, GuardSubject.Memory) with
             {
-                Guest = Guest,
-                Vm = Vm,
-                Vcpu = e.Vcpu,
-                Registers = e.Registers,
-                System = e.State.Sregs,
-                ShadowGs = e.State.Msrs.ShadowGs,
-                Subject = GuardSubject.Memory,
                 Gva = e.Gva,
                 Gpa = e.Gpa,
                 Access = e.Access,
                 Before = before[..read],
                 Range = range,
             };
-            await JudgeAsync(range.Rule, guarded, new PageFaultAnswer(e)).ConfigureAwait(false);
+            await JudgeAsync(range.Rule, guarded, new RetryAnswer(e.Untyped)).ConfigureAwait(false);
+        }
+        else
+        {
+            e.Continue();
         }
 
         Left(started);
@@ -109,7 +84,7 @@ public sealed partial class GuardSession
         GuardRule? rule = null;
         if (_plan is { } plan && plan.Controls.TryGetValue(e.Cr, out List<(GuardRule Rule, ulong Mask)>? pins))
             rule = pins.FirstOrDefault(pin => (pin.Mask & cleared) != 0).Rule;
-        await RegisterAsync(e.Untyped, rule, GuardSubject.ControlRegister, $"CR{e.Cr}", e.OldValue, e.NewValue, new ControlAnswer(e)).ConfigureAwait(false);
+        await RegisterAsync(e.Untyped, rule, GuardSubject.ControlRegister, $"CR{e.Cr}", e.OldValue, e.NewValue, new RegisterAnswer(e.Untyped, () => e.Block())).ConfigureAwait(false);
         Left(started);
     }
 
@@ -118,7 +93,7 @@ public sealed partial class GuardSession
         long started = Arrived();
         GuardRule? rule = e.OldValue != e.NewValue ? _plan?.Msrs.GetValueOrDefault(e.Msr) : null;
         string name = MsrNames.GetValueOrDefault(e.Msr) ?? $"MSR 0x{e.Msr:x}";
-        await RegisterAsync(e.Untyped, rule, GuardSubject.Msr, name, e.OldValue, e.NewValue, new MsrAnswer(e)).ConfigureAwait(false);
+        await RegisterAsync(e.Untyped, rule, GuardSubject.Msr, name, e.OldValue, e.NewValue, new RegisterAnswer(e.Untyped, () => e.Block())).ConfigureAwait(false);
         Left(started);
     }
 
@@ -131,7 +106,7 @@ public sealed partial class GuardSession
         ulong value = rule is null ? 0 : await Disassembly.TableOperandAsync(Guest, e.Registers, system, _ended.Token).ConfigureAwait(false) ?? 0;
         if (value == old)
             rule = null; // loaded with what it has
-        await RegisterAsync(e.Untyped, rule, GuardSubject.DescriptorTable, $"{e.Table}".ToUpperInvariant(), old, value, new TableAnswer(e))
+        await RegisterAsync(e.Untyped, rule, GuardSubject.DescriptorTable, $"{e.Table}".ToUpperInvariant(), old, value, new RetryAnswer(e.Untyped))
             .ConfigureAwait(false);
         Left(started);
     }
@@ -170,15 +145,8 @@ public sealed partial class GuardSession
             return;
         }
 
-        var guarded = new GuardEvent
+        GuardEvent guarded = Describe(e, subject) with
         {
-            Guest = Guest,
-            Vm = Vm,
-            Vcpu = e.Vcpu,
-            Registers = e.Registers,
-            System = e.State.Sregs,
-            ShadowGs = e.State.Msrs.ShadowGs,
-            Subject = subject,
             Access = PageAccess.Write,
             Register = name,
             OldValue = oldValue,
@@ -194,7 +162,7 @@ public sealed partial class GuardSession
         {
             judgement = await rule.JudgeAsync(e, _ended.Token).ConfigureAwait(false);
         }
-        catch (LinuxGuestException broken)
+        catch (Exception broken) when (broken is LinuxGuestException or KvmiException)
         {
             // A guest whose structures do not hold together gets no benefit of the doubt.
             judgement = new Judgement(rule.Settings.Verdict, broken.Message);
@@ -209,6 +177,25 @@ public sealed partial class GuardSession
 
         Violation violation = await _evidence.CollectAsync(rule, e, judgement, _ended.Token).ConfigureAwait(false);
         await CarryOutAsync(rule, e, violation, answer).ConfigureAwait(false);
+    }
+
+    private GuardEvent Describe(VmEvent e, GuardSubject subject) => new()
+    {
+        Guest = Guest,
+        Vm = Vm,
+        Vcpu = e.Vcpu,
+        Registers = e.Registers,
+        System = e.State.Sregs,
+        ShadowGs = e.State.Msrs.ShadowGs,
+        Subject = subject,
+    };
+
+    private GuardedRange? Concerned(Gpa gpa, int size, PageAccess access)
+    {
+        GuardedRange? range = _map.Find(gpa, size, access);
+        if (range is null)
+            Interlocked.Increment(ref _unconcerned);
+        return range;
     }
 
     private long Arrived()

@@ -1,59 +1,68 @@
+using System.Diagnostics;
+
 namespace Hyperscope.Guard;
 
 public sealed partial class GuardSession
 {
     private readonly Lock _hookGate = new();
     private readonly Dictionary<ulong, GuardHook[]> _hooks = []; // by gpa
+    private readonly GuestBreakpoint _breakpoint;
     private KernelValues? _kernel;
 
     internal KernelValues Kernel => _kernel ??= new KernelValues(Vm, Guest);
 
-    /// <summary>Has a function of the kernel's text watched for being entered.</summary>
-    internal async ValueTask HookAsync(string symbol, GuardHook hook, CancellationToken cancellation)
+    /// <summary>Has functions of the kernel's text watched for being entered.</summary>
+    internal async Task HookAsync(IReadOnlyList<(string Symbol, GuardHook Hook)> hooks, CancellationToken cancellation)
     {
-        Gpa gpa = PlaceOf(symbol);
-        bool isFirst;
+        var added = new List<Gpa>();
         lock (_hookGate)
         {
-            GuardHook[] hooks = _hooks.GetValueOrDefault(gpa.Value, []);
-            isFirst = hooks.Length == 0;
-            _hooks[gpa.Value] = [.. hooks, hook];
+            foreach ((string symbol, GuardHook hook) in hooks)
+            {
+                Gpa gpa = PlaceOf(symbol);
+                GuardHook[] present = _hooks.GetValueOrDefault(gpa.Value, []);
+                _hooks[gpa.Value] = [.. present, hook];
+                if (present.Length == 0)
+                    added.Add(gpa);
+            }
         }
 
-        if (isFirst)
-            await Vm.SetWatchAsync(gpa, 1, PageAccess.Execute, cancellation).ConfigureAwait(false);
+        if (HasExtensions)
+            await Guest.Accesses.AddBreakpointsAsync(added, _breakpoint, cancellation).ConfigureAwait(false);
     }
 
     /// <summary>Ends that.</summary>
-    internal async ValueTask UnhookAsync(string symbol, GuardHook hook, CancellationToken cancellation)
+    internal async Task UnhookAsync(IReadOnlyList<(string Symbol, GuardHook Hook)> hooks, CancellationToken cancellation)
     {
-        Gpa gpa = PlaceOf(symbol);
+        var removed = new List<Gpa>();
         lock (_hookGate)
         {
-            GuardHook[] rest = [.. _hooks.GetValueOrDefault(gpa.Value, []).Where(other => other != hook)];
-            if (rest.Length != 0)
+            foreach ((string symbol, GuardHook hook) in hooks)
             {
-                _hooks[gpa.Value] = rest;
-                return;
+                Gpa gpa = PlaceOf(symbol);
+                GuardHook[] rest = [.. _hooks.GetValueOrDefault(gpa.Value, []).Where(other => other != hook)];
+                if (rest.Length != 0)
+                    _hooks[gpa.Value] = rest;
+                else if (_hooks.Remove(gpa.Value))
+                    removed.Add(gpa);
             }
-
-            _hooks.Remove(gpa.Value);
         }
 
-        await Vm.SetWatchAsync(gpa, 1, PageAccess.None, cancellation).ConfigureAwait(false);
+        if (removed.Count != 0)
+            await Guest.Accesses.RemoveBreakpointsAsync(removed, _breakpoint, cancellation).ConfigureAwait(false);
     }
 
     private async ValueTask UnhookAllAsync()
     {
-        ulong[] places;
+        Gpa[] places;
         lock (_hookGate)
         {
-            places = [.. _hooks.Keys];
+            places = [.. _hooks.Keys.Select(static place => new Gpa(place))];
             _hooks.Clear();
         }
 
-        foreach (ulong place in places)
-            await Vm.SetWatchAsync(new Gpa(place), 1, PageAccess.None, CancellationToken.None).ConfigureAwait(false);
+        if (places.Length != 0)
+            await Guest.Accesses.RemoveBreakpointsAsync(places, _breakpoint).ConfigureAwait(false);
     }
 
     private Gpa PlaceOf(string symbol) => Guest.Layout.PhysicalOf(Guest.Symbols.AddressOf(symbol))
@@ -65,18 +74,53 @@ public sealed partial class GuardSession
             return _hooks.GetValueOrDefault(gpa.Value, []);
     }
 
+    private bool IsHookIdle(VmEvent<AccessEvent> e)
+    {
+        long started = Stopwatch.GetTimestamp();
+        HookCall? call = null;
+        GuardHook[] hooks = HooksAt(e.Gpa);
+        foreach (GuardHook hook in hooks)
+        {
+            if (hook.IsIdle is not { } isIdle || !isIdle(call ??= NewCall(e)))
+                return false;
+        }
+
+        Arrived();
+        foreach (GuardHook hook in hooks)
+            _counts[hook.Rule].Count(isViolation: false);
+        Left(started);
+        return true;
+    }
+
+    private async ValueTask HandleHookAsync(VmEvent<AccessEvent> e)
+    {
+        long started = Arrived();
+        try
+        {
+            await RunHooksAsync(HooksAt(e.Gpa), NewCall(e)).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (_ended.IsCancellationRequested)
+        {
+            // The guard ends in the middle of it, and the guest goes on.
+        }
+
+        Left(started);
+    }
+
+    private HookCall NewCall(VmEvent<AccessEvent> e) => new(this, e.Registers, e.State.Sregs, e.State.Msrs.ShadowGs);
+
     private async ValueTask RunHooksAsync(GuardHook[] hooks, HookCall call)
     {
         foreach (GuardHook hook in hooks)
         {
+            _counts[hook.Rule].Count(isViolation: false);
             try
             {
-                await hook(call, _ended.Token).ConfigureAwait(false);
+                await hook.Run(call, _ended.Token).ConfigureAwait(false);
             }
-            catch (LinuxGuestException)
+            catch (Exception failure) when (failure is LinuxGuestException or KvmiException)
             {
-                // Arguments that lead nowhere are the guest's own affair.
-                Interlocked.Increment(ref _unconcerned);
+                // Arguments that lead nowhere are the guest's own affair, and must not end the guard.
             }
         }
     }

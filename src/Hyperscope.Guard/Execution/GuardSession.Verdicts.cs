@@ -7,6 +7,7 @@ public sealed partial class GuardSession
     // Evidence is written before the answer: what a crash of this tool leaves unanswered has at least been said.
     private async ValueTask CarryOutAsync(GuardRule rule, GuardEvent e, Violation violation, EventAnswer answer)
     {
+        violation = await _cores.SaveAsync(rule, e, violation, _ended.Token).ConfigureAwait(false);
         if (_options.BeforeVerdict is { } before)
             await before(Vm, violation, _ended.Token).ConfigureAwait(false);
         Verdict verdict = violation.Verdict;
@@ -58,7 +59,7 @@ public sealed partial class GuardSession
             case Verdict.Exception:
                 await e.Vcpu!.InjectExceptionAsync(GeneralProtection, 0, 0, _ended.Token).ConfigureAwait(false);
                 return Outcomes.Raised;
-            case Verdict.Redirect when e.Subject is GuardSubject.Memory or GuardSubject.DescriptorTable:
+            case Verdict.Redirect:
                 await GoToAsync(e, Guest.Symbols.AddressOf(rule.Settings.Text("target")).Value).ConfigureAwait(false);
                 return Outcomes.Redirected;
             default:

@@ -13,6 +13,7 @@ public sealed partial class GuardSession : IAsyncDisposable
     private readonly CancellationTokenSource _ended = new();
     private readonly List<EventId> _enabled = [];
     private GuardPlan? _plan;
+    private bool _hasAccesses;
 
     private GuardSession(IntrospectedVm vm, LinuxGuest guest, GuardPolicy policy, GuardOptions options, bool hasExtensions)
     {
@@ -25,6 +26,8 @@ public sealed partial class GuardSession : IAsyncDisposable
         foreach (GuardRule rule in _rules)
             _counts[rule] = new RuleCounts();
         _evidence = new EvidenceCollector(options);
+        _cores = new CoreSaver(guest);
+        _breakpoint = new GuestBreakpoint(HandleHookAsync, IsHookIdle);
     }
 
     /// <summary>The VM.</summary>
@@ -50,10 +53,9 @@ public sealed partial class GuardSession : IAsyncDisposable
         IntrospectedVm vm, LinuxGuest guest, GuardPolicy policy, GuardOptions? options = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(vm);
+        ArgumentNullException.ThrowIfNull(guest);
         options ??= new GuardOptions();
-        bool hasExtensions = !options.OnlyV9
-            && await vm.CheckCommandAsync(MessageId.VmSetWatches, cancellation).ConfigureAwait(false) == KvmError.None
-            && await vm.CheckEventAsync(EventId.Access, cancellation).ConfigureAwait(false) == KvmError.None;
+        bool hasExtensions = !options.OnlyV9 && await guest.Accesses.AreKnownAsync(cancellation).ConfigureAwait(false);
         return new GuardSession(vm, guest, policy, options, hasExtensions);
     }
 
@@ -74,21 +76,22 @@ public sealed partial class GuardSession : IAsyncDisposable
         TimeSpan planned = Stopwatch.GetElapsedTime(started);
         started = Stopwatch.GetTimestamp();
         _plan = plan;
-        if (HasExtensions)
-            _handlers.Add(Vm.OnAsync<AccessEvent>(HandleAsync));
-        else
-            _handlers.Add(Vm.OnAsync<PageFaultEvent>(HandleAsync));
-        await EnableAsync(HasExtensions ? EventId.Access : EventId.PageFault, cancellation).ConfigureAwait(false);
-        await AddRangesAsync(plan.Ranges, cancellation).ConfigureAwait(false);
-        await PinRegistersAsync(plan, cancellation).ConfigureAwait(false);
-        foreach ((string symbol, GuardHook hook) in plan.Hooks)
-            await HookAsync(symbol, hook, cancellation).ConfigureAwait(false);
+        await ListenAsync(plan, cancellation).ConfigureAwait(false);
+        await RehearseAsync(plan, cancellation).ConfigureAwait(false);
+        TimeSpan prepared = Stopwatch.GetElapsedTime(started);
+        started = Stopwatch.GetTimestamp();
+
+        // Nothing waits for the reply to anything else: each round trip is a turn of the scheduler on a busy host.
+        await Task.WhenAll(
+            AddRangesAsync(plan.Ranges, cancellation),
+            ControlRegistersAsync(plan, enable: true, cancellation),
+            HookAsync(plan.Hooks, cancellation)).ConfigureAwait(false);
         TimeSpan armed = Stopwatch.GetElapsedTime(started);
         StartChecks();
         Arming = new GuardArming(
             _map.RestrictedPages, plan.Ranges.Where(static range => range.IsWatch).Sum(static range => (long)range.Length),
             plan.Ranges.Where(static range => range.IsWatch).SelectMany(Frames).Distinct().Count(),
-            plan.Controls.Count + plan.Msrs.Count + plan.Tables.Count, planned, armed, HasExtensions, plan.Notes);
+            plan.Controls.Count + plan.Msrs.Count + plan.Tables.Count, planned, prepared, armed, HasExtensions, plan.Notes);
         return Arming;
     }
 
@@ -124,6 +127,8 @@ public sealed partial class GuardSession : IAsyncDisposable
                 await ControlRegistersAsync(plan, enable: false, CancellationToken.None).ConfigureAwait(false);
             foreach (EventId id in _enabled)
                 await Vm.DisableAsync(id, CancellationToken.None).ConfigureAwait(false);
+            if (_hasAccesses)
+                await Guest.Accesses.ReleaseAsync(CancellationToken.None).ConfigureAwait(false);
         }
         catch (Exception refused) when (refused is KvmiException or IOException or TimeoutException)
         {
@@ -152,6 +157,58 @@ public sealed partial class GuardSession : IAsyncDisposable
 
     private static IEnumerable<ulong> Frames(GuardedRange range) => Enumerable.Range(0, range.Pages).Select(page => range.First.Value + (ulong)page);
 
+    // Asks for events; as long as nothing is restricted none will come.
+    private async Task ListenAsync(GuardPlan plan, CancellationToken cancellation)
+    {
+        if (HasExtensions)
+        {
+            await Guest.Accesses.TakeAsync(HandleAsync, cancellation).ConfigureAwait(false);
+            _hasAccesses = true;
+        }
+        else
+        {
+            _handlers.Add(Vm.OnAsync<PageFaultEvent>(HandleAsync));
+            _enabled.Add(EventId.PageFault);
+        }
+
+        if (plan.Controls.Count != 0)
+        {
+            _handlers.Add(Vm.OnAsync<CrEvent>(HandleAsync));
+            _enabled.Add(EventId.Cr);
+        }
+
+        if (plan.Msrs.Count != 0)
+        {
+            _handlers.Add(Vm.OnAsync<MsrEvent>(HandleAsync));
+            _enabled.Add(EventId.Msr);
+        }
+
+        if (plan.Tables.Count != 0)
+        {
+            _handlers.Add(Vm.OnAsync<DescriptorEvent>(HandleAsync));
+            _enabled.Add(EventId.Descriptor);
+        }
+
+        await Task.WhenAll(_enabled.Select(id => Vm.EnableAsync(id, cancellation).AsTask())).ConfigureAwait(false);
+    }
+
+    // Says a little of what arming will, and only what is so already: the first message of a kind takes both sides longer than the thousands that
+    // follow, and while a guard is half armed an attacker may come through the other half.
+    private async Task RehearseAsync(GuardPlan plan, CancellationToken cancellation)
+    {
+        GuardedRange[] some = [.. plan.Ranges.GroupBy(static range => range.IsWatch).Select(static kind => kind.First() with { Length = 1 })];
+        foreach (GuardedRange range in some)
+        {
+            _map.Add(range);
+            _map.Remove(range);
+        }
+
+        await Task.WhenAll(
+            ApplyAsync(some, static () => { }, cancellation),
+            ControlRegistersAsync(plan, enable: false, cancellation),
+            HookAsync([], cancellation)).ConfigureAwait(false);
+    }
+
     private Task AddRangesAsync(IReadOnlyList<GuardedRange> ranges, CancellationToken cancellation) => ChangeAsync([], ranges, cancellation);
 
     // The map changes first: an event that comes at once finds its rule.
@@ -171,10 +228,9 @@ public sealed partial class GuardSession : IAsyncDisposable
 
         foreach (ulong frame in frames)
             pages.Add(new PageAccessEntry(new Gfn(frame).Address, PageAccess.All & ~_map.KindsOf(frame, withWatches: !HasExtensions)));
-        if (pages.Count != 0)
-            await Vm.SetPageAccessAsync(pages.ToArray(), cancellation).ConfigureAwait(false);
-        if (watches.Count != 0)
-            await Vm.SetWatchesAsync(watches.ToArray(), 0, cancellation).ConfigureAwait(false);
+        Task restricting = pages.Count == 0 ? Task.CompletedTask : Vm.SetPageAccessAsync(pages.ToArray(), cancellation).AsTask();
+        Task watching = watches.Count == 0 ? Task.CompletedTask : Vm.SetWatchesAsync(watches.ToArray(), 0, cancellation).AsTask();
+        await Task.WhenAll(restricting, watching).ConfigureAwait(false);
     }
 
     private static void AddWatches(List<WatchEntry> watches, GuardedRange range, PageAccess kinds)
@@ -186,43 +242,7 @@ public sealed partial class GuardSession : IAsyncDisposable
         }
     }
 
-    private async Task PinRegistersAsync(GuardPlan plan, CancellationToken cancellation)
-    {
-        if (plan.Controls.Count != 0)
-        {
-            _handlers.Add(Vm.OnAsync<CrEvent>(HandleAsync));
-            await EnableAsync(EventId.Cr, cancellation).ConfigureAwait(false);
-        }
-
-        if (plan.Msrs.Count != 0)
-        {
-            _handlers.Add(Vm.OnAsync<MsrEvent>(HandleAsync));
-            await EnableAsync(EventId.Msr, cancellation).ConfigureAwait(false);
-        }
-
-        if (plan.Tables.Count != 0)
-        {
-            _handlers.Add(Vm.OnAsync<DescriptorEvent>(HandleAsync));
-            await EnableAsync(EventId.Descriptor, cancellation).ConfigureAwait(false);
-        }
-
-        await ControlRegistersAsync(plan, enable: true, cancellation).ConfigureAwait(false);
-    }
-
-    private async Task ControlRegistersAsync(GuardPlan plan, bool enable, CancellationToken cancellation)
-    {
-        foreach (IntrospectedVcpu vcpu in Vm.Vcpus)
-        {
-            foreach (byte register in plan.Controls.Keys)
-                await vcpu.ControlCrAsync(register, enable, cancellation).ConfigureAwait(false);
-            foreach (uint msr in plan.Msrs.Keys)
-                await vcpu.ControlMsrAsync(msr, enable, cancellation).ConfigureAwait(false);
-        }
-    }
-
-    private async Task EnableAsync(EventId id, CancellationToken cancellation)
-    {
-        _enabled.Add(id);
-        await Vm.EnableAsync(id, cancellation).ConfigureAwait(false);
-    }
+    private Task ControlRegistersAsync(GuardPlan plan, bool enable, CancellationToken cancellation) => Task.WhenAll(Vm.Vcpus.SelectMany(vcpu =>
+        plan.Controls.Keys.Select(register => vcpu.ControlCrAsync(register, enable, cancellation).AsTask())
+            .Concat(plan.Msrs.Keys.Select(msr => vcpu.ControlMsrAsync(msr, enable, cancellation).AsTask()))));
 }

@@ -1,7 +1,11 @@
 namespace Hyperscope.Guard;
 
-/// <summary>Called when the kernel enters a function, while the vCPU waits.</summary>
-internal delegate ValueTask GuardHook(HookCall call, CancellationToken cancellation);
+/// <summary>What a rule does when the kernel enters a function, while the vCPU waits.</summary>
+/// <param name="Rule">Whose it is.</param>
+/// <param name="Run">Does it.</param>
+/// <param name="IsIdle">Says that there is nothing to do, without awaiting anything: that is so nearly each time, and costs half. Null: there
+/// always is.</param>
+internal sealed record GuardHook(GuardRule Rule, Func<HookCall, CancellationToken, ValueTask> Run, Func<HookCall, bool>? IsIdle = null);
 
 /// <summary>The kernel enters a function.</summary>
 /// <param name="session">The guard.</param>

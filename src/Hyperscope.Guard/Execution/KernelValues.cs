@@ -16,6 +16,29 @@ internal sealed class KernelValues(IntrospectedVm vm, LinuxGuest guest)
         return read == length ? bytes : throw new LinuxGuestException($"there is no memory at {gva}");
     }
 
+    /// <summary>Reads within a page without awaiting anything, in a handler of <see cref="IntrospectedVm.On{T}"/>.</summary>
+    /// <returns>Null where that takes more than one round trip.</returns>
+    public byte[]? Read(Gva gva, int length)
+    {
+        if (guest.Layout.PhysicalOf(gva) is not { } gpa || gpa.PageOffset + length > Gfn.PageSize)
+            return null;
+        try
+        {
+            return vm.Send(new VmReadPhysical(gpa, (ushort)length));
+        }
+        catch (KvmiException)
+        {
+            return null;
+        }
+    }
+
+    /// <inheritdoc cref="Read"/>
+    public Gva? ReadPointer(Gva gva) => Read(gva, 8) is { } bytes ? new Gva(BinaryPrimitives.ReadUInt64LittleEndian(bytes)) : null;
+
+    /// <summary>Reads a short string; null as well if it is long.</summary>
+    /// <inheritdoc cref="Read"/>
+    public string? ReadString(Gva gva) => Read(gva, FirstPart(gva)) is { } bytes ? EndedString(bytes) : null;
+
     public async ValueTask<ulong> ReadUInt64Async(Gva gva, CancellationToken cancellation) =>
         BinaryPrimitives.ReadUInt64LittleEndian(await ReadAsync(gva, 8, cancellation).ConfigureAwait(false));
 
@@ -25,12 +48,9 @@ internal sealed class KernelValues(IntrospectedVm vm, LinuxGuest guest)
     /// <summary>Reads a string. Most are short and end on the page they start on, so that much is read first.</summary>
     public async ValueTask<string> ReadStringAsync(Gva gva, int maximum, CancellationToken cancellation)
     {
-        int length = Math.Min(128, Gfn.PageSize - gva.PageOffset);
-        byte[] first = await ReadAsync(gva, length, cancellation).ConfigureAwait(false);
-        int end = Array.IndexOf(first, (byte)0);
-        return end >= 0
-            ? Encoding.Latin1.GetString(first, 0, end)
-            : await guest.OpenMemory().ReadCStringAsync(gva, maximum, cancellation).ConfigureAwait(false);
+        byte[] first = await ReadAsync(gva, FirstPart(gva), cancellation).ConfigureAwait(false);
+        return EndedString(first)
+            ?? await guest.OpenMemory().ReadCStringAsync(gva, maximum, cancellation).ConfigureAwait(false);
     }
 
     public async ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation)
@@ -40,4 +60,9 @@ internal sealed class KernelValues(IntrospectedVm vm, LinuxGuest guest)
             : guest.Symbols.AddressOf("pcpu_hot").Value + (ulong)guest.Btf.StructOf("pcpu_hot").Offset("current_task");
         return await ReadPointerAsync(gsBase + _currentTask.Value, cancellation).ConfigureAwait(false);
     }
+
+    private static int FirstPart(Gva gva) => Math.Min(128, Gfn.PageSize - gva.PageOffset);
+
+    private static string? EndedString(byte[] bytes) =>
+        Array.IndexOf(bytes, (byte)0) is >= 0 and int end ? Encoding.Latin1.GetString(bytes, 0, end) : null;
 }

@@ -8,6 +8,8 @@ internal sealed class PolicyReader(string source)
 {
     private const int MaxLength = 1 << 20, MaxRules = 1000;
 
+    private static readonly string[] CommonKeys = ["target", "core"];
+
     /// <summary>Reads one.</summary>
     public GuardPolicy Read(string yaml)
     {
@@ -48,6 +50,12 @@ internal sealed class PolicyReader(string source)
             throw new PolicyException($"{source}: the policy has no rules");
         if (rules.GroupBy(static rule => rule.Name).FirstOrDefault(static same => same.Count() > 1) is { } twice)
             throw new PolicyException($"{twice.Last().Place}: there are several rules \"{twice.Key}\"; give one of them a name of its own");
+        if (rules.Where(static rule => rule.Text("core").Length != 0).GroupBy(static rule => rule.Text("core")).FirstOrDefault(static same => same.Count() > 1)
+            is { } core)
+        {
+            throw new PolicyException($"{core.Last().Place}: several rules save a core as \"{core.Key}\"; give each a file of its own");
+        }
+
         return new GuardPolicy(name, rules);
     }
 
@@ -75,10 +83,10 @@ internal sealed class PolicyReader(string source)
                 + string.Join(", ", kind.Verdicts.Select(static known => known.ToText())));
         }
 
-        if (options.Keys.FirstOrDefault(key => !kind.Options.Contains(key) && key != "target") is { } unknown)
+        if (options.Keys.FirstOrDefault(key => !kind.Options.Contains(key) && !CommonKeys.Contains(key)) is { } unknown)
         {
             throw new PolicyException($"{place}: rule {ruleName}: there is no key \"{unknown}\"; rules of kind {kindName} know "
-                + string.Join(", ", (string[])["kind", "name", "verdict", "target", .. kind.Options]));
+                + string.Join(", ", (string[])["kind", "name", "verdict", .. CommonKeys, .. kind.Options]));
         }
 
         var rule = new RuleSettings(kind, ruleName, verdict, options, place);

@@ -1,14 +1,26 @@
 namespace Hyperscope.Guard;
 
-/// <summary>Ids and capabilities in <c>struct cred</c>. The kernel never changes those of a running process: it makes new ones and puts them in
-/// their place (commit_creds), so every write to what a task uses is a violation.</summary>
+/// <summary>Ids and capabilities in <c>struct cred</c>, and the pointers of a task to it. The kernel never changes those of a running process: it
+/// makes new ones and puts them in their place (commit_creds). So every write to what a task uses is a violation, and every write to the pointers but
+/// by the functions whose business that is.</summary>
 internal sealed class CredentialsRule : GuardRule
 {
+    private const string Fork = "wake_up_new_task";
+    private const string End = "exit_creds"; // the task is about to be freed
+
+    private const int Ids = 32; // bytes of uid to fsgid
+
+    private static readonly string[] Writers = ["commit_creds", "override_creds", "revert_creds", "copy_creds", "copy_process", End];
+
     private readonly Lock _gate = new();
     private readonly Dictionary<ulong, Watched> _watched = []; // by address of struct cred
+    private readonly Dictionary<ulong, GuardedRange> _pointers = []; // by address of struct task_struct
     private readonly bool _all;
     private GuardSession _session = null!;
-    private int _first, _length, _taskCred, _taskRealCred;
+    private BtfStruct _cred = null!;
+    private GuardHook _fork = null!;
+    private bool _seesForks; // not before there are users: root's children are root
+    private int _first, _length, _taskCred, _taskRealCred, _pointersFirst, _pointersLength;
 
     public CredentialsRule(RuleSettings settings)
         : base(settings) => _all = settings.OneOf("protect", "users", "all") == "all";
@@ -16,29 +28,73 @@ internal sealed class CredentialsRule : GuardRule
     public override async Task PlanAsync(GuardPlan plan, CancellationToken cancellation)
     {
         _session = plan.Session;
-        BtfStruct cred = plan.Guest.Btf.StructOf("cred"), task = plan.Guest.Btf.StructOf("task_struct");
-        _first = cred.Offset("uid");
-        _length = cred.Offset("cap_ambient") + cred.Member("cap_ambient").Size - _first;
+        BtfStruct task = plan.Guest.Btf.StructOf("task_struct");
+        _cred = plan.Guest.Btf.StructOf("cred");
+        _first = _cred.Offset("uid");
+        _length = _cred.Offset("cap_ambient") + _cred.Member("cap_ambient").Size - _first;
         _taskCred = task.Offset("cred");
         _taskRealCred = task.Offset("real_cred");
+        _pointersFirst = Math.Min(_taskCred, _taskRealCred);
+        _pointersLength = Math.Max(_taskCred, _taskRealCred) + sizeof(ulong) - _pointersFirst;
+        var ranges = new List<GuardedRange>();
         foreach (LinuxProcess process in await plan.Guest.ProcessesAsync(cancellation).ConfigureAwait(false))
         {
             bool isUser = process.Credentials is not { Uid: 0, EffectiveUid: 0 };
-            if ((_all || isUser) && process.Cred.Value != 0 && !_watched.ContainsKey(process.Cred.Value))
+            if ((!_all && !isUser) || process.Cred.Value == 0)
+                continue;
+            GuestList<LinuxProcess> threads = await plan.Guest.ThreadsAsync(process, cancellation).ConfigureAwait(false);
+            foreach (LinuxProcess thread in threads.Prepend(process))
             {
-                KernelRange range = RangeOf(process.Cred);
-                int before = plan.Ranges.Count;
-                await plan.WatchAsync(this, "credentials", range, PageAccess.Write, cancellation).ConfigureAwait(false);
-                if (plan.Ranges.Count > before)
-                    _watched[process.Cred.Value] = new Watched(plan.Ranges[^1], process.Task);
+                (List<GuardedRange> removed, List<GuardedRange> added) = NewRanges(thread.Cred, thread.Task);
+                ranges.RemoveAll(removed.Contains); // threads share them
+                ranges.AddRange(added);
             }
         }
 
-        plan.Hook(this, "commit_creds", OnCommitAsync);
-        plan.Hook(this, "wake_up_new_task", OnForkAsync);
+        plan.Add(ranges);
+
+        plan.Hook("commit_creds", new GuardHook(this, OnCommitAsync, call => IsRoot(new Gva(call.Registers.Rdi))));
+        _fork = new GuardHook(
+            this, OnForkAsync, call => _session.Kernel.ReadPointer(new Gva(call.Registers.Rdi) + (ulong)_taskCred) is { } cred && IsRoot(cred));
+        _seesForks = _all || ranges.Count != 0 || !plan.Guest.Symbols.TryAddressOf(Fork, out _);
+        if (_seesForks)
+            plan.Hook(Fork, _fork);
     }
 
-    public override async ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation)
+    public override ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation)
+    {
+        ulong task = access.Range!.Gva.Value - (ulong)_pointersFirst;
+        bool isPointer;
+        lock (_gate)
+            isPointer = ReferenceEquals(_pointers.GetValueOrDefault(task), access.Range);
+        return isPointer ? JudgePointerAsync(access, task, cancellation) : JudgeContentAsync(access, cancellation);
+    }
+
+    public override string? Describe(GuardedRange range, ulong offset)
+    {
+        if (range.Length == (ulong)_pointersLength)
+            return _pointersFirst + (int)(offset & ~7UL) == _taskCred ? "cred of a task" : "real_cred of a task";
+        int at = _first + (int)Math.Min(offset, (ulong)_length);
+        return _cred.Members.LastOrDefault(member => member.Offset <= at) is { } field ? $"{field.Name} of credentials" : null;
+    }
+
+    private async ValueTask<Judgement> JudgePointerAsync(GuardEvent access, ulong task, CancellationToken cancellation)
+    {
+        string writer = access.Guest.Layout.Text.Contains(new Gva(access.Registers.Rip))
+            && access.Guest.Symbols.TryFind(new Gva(access.Registers.Rip), out SymbolOffset found) ? found.Symbol.Name : "";
+        if (!Writers.Contains(writer))
+            return Violation("the task is given other credentials");
+        if (writer != End)
+            return Legitimate();
+
+        // The memory will serve something else.
+        lock (_gate)
+            _pointers.Remove(task);
+        await _session.ChangeAsync([access.Range!], [], cancellation).ConfigureAwait(false);
+        return Legitimate();
+    }
+
+    private async ValueTask<Judgement> JudgeContentAsync(GuardEvent access, CancellationToken cancellation)
     {
         ulong cred = access.Range!.Gva.Value - (ulong)_first;
         Watched? watched;
@@ -58,8 +114,6 @@ internal sealed class CredentialsRule : GuardRule
         return Legitimate();
     }
 
-    private KernelRange RangeOf(Gva cred) => new(cred + (ulong)_first, cred + (ulong)(_first + _length));
-
     private async ValueTask OnCommitAsync(HookCall call, CancellationToken cancellation)
     {
         var cred = new Gva(call.Registers.Rdi);
@@ -75,28 +129,60 @@ internal sealed class CredentialsRule : GuardRule
             await WatchAsync(cred, task, cancellation).ConfigureAwait(false);
     }
 
+    private bool IsRoot(Gva cred) => !_all && _session.Kernel.Read(cred + (ulong)_first, Ids) is { } ids && !ids.AsSpan().ContainsAnyExcept((byte)0);
+
     private async ValueTask<bool> IsWorthItAsync(Gva cred, CancellationToken cancellation)
     {
         if (_all)
             return true;
-        byte[] ids = await _session.Kernel.ReadAsync(cred + (ulong)_first, 32, cancellation).ConfigureAwait(false);
+        byte[] ids = await _session.Kernel.ReadAsync(cred + (ulong)_first, Ids, cancellation).ConfigureAwait(false);
         return ids.AsSpan().ContainsAnyExcept((byte)0);
     }
 
     private async ValueTask WatchAsync(Gva cred, Gva task, CancellationToken cancellation)
     {
-        if (_session.Guest.Layout.PhysicalOf(cred) is not { } start)
-            return;
-        var range = new GuardedRange(this, "credentials", RangeOf(cred).Start, start + (ulong)_first, (ulong)_length, PageAccess.Write, IsWatch: true);
-        Watched? old;
+        (List<GuardedRange> removed, List<GuardedRange> added) = NewRanges(cred, task);
+        if (added.Count != 0)
+            await _session.ChangeAsync(removed, added, cancellation).ConfigureAwait(false);
+        bool isFirst;
         lock (_gate)
         {
-            old = _watched.GetValueOrDefault(cred.Value);
-            _watched[cred.Value] = new Watched(range, task);
+            isFirst = !_seesForks;
+            _seesForks = true;
         }
 
-        await _session.ChangeAsync(old is null ? [] : [old.Range], [range], cancellation).ConfigureAwait(false);
+        if (isFirst)
+            await _session.HookAsync([(Fork, _fork)], cancellation).ConfigureAwait(false);
     }
+
+    // Both are in the direct map. What is not is nothing that the kernel made.
+    private (List<GuardedRange> Removed, List<GuardedRange> Added) NewRanges(Gva cred, Gva task)
+    {
+        var removed = new List<GuardedRange>();
+        var added = new List<GuardedRange>();
+        lock (_gate)
+        {
+            if (RangeOf("credentials", cred + (ulong)_first, _length) is { } content)
+            {
+                if (_watched.TryGetValue(cred.Value, out Watched? before))
+                    removed.Add(before.Range);
+                _watched[cred.Value] = new Watched(content, task);
+                added.Add(content);
+            }
+
+            if (!_pointers.ContainsKey(task.Value) && RangeOf("credentials", task + (ulong)_pointersFirst, _pointersLength) is { } pointers)
+            {
+                _pointers[task.Value] = pointers;
+                added.Add(pointers);
+            }
+        }
+
+        return (removed, added);
+    }
+
+    private GuardedRange? RangeOf(string label, Gva gva, int length) => _session.Guest.Layout.PhysicalOf(gva) is { } gpa
+        ? new GuardedRange(this, label, gva, gpa, (ulong)length, PageAccess.Write, IsWatch: true)
+        : null;
 
     private sealed record Watched(GuardedRange Range, Gva Task);
 }

@@ -17,6 +17,9 @@ public abstract class GuardRule(RuleSettings settings)
     /// <returns>The verdict: that of the policy, unless the kernel itself has a reason for the access.</returns>
     public virtual ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation) => new(Violation());
 
+    /// <summary>What a byte of a guarded range is called, where no symbol says it; null: the range and an offset say it.</summary>
+    public virtual string? Describe(GuardedRange range, ulong offset) => null;
+
     /// <summary>How often <see cref="CheckAsync"/> is worth while; null: only on demand.</summary>
     public virtual TimeSpan? CheckInterval => null;
 

@@ -29,8 +29,8 @@ internal sealed class ModulesRule : GuardRule
             _guarded[module.Address.Value] = ranges;
         }
 
-        plan.Hook(this, "do_init_module", OnLoadAsync);
-        plan.Hook(this, "free_module", OnFreeAsync);
+        plan.Hook("do_init_module", new GuardHook(this, OnLoadAsync));
+        plan.Hook("free_module", new GuardHook(this, OnFreeAsync));
     }
 
     public override async ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation) =>
@@ -103,8 +103,8 @@ internal sealed class HiddenModuleRule : GuardRule
                 _links[module.Address.Value] = plan.Ranges[^1];
         }
 
-        plan.Hook(this, "do_init_module", OnLoadAsync);
-        plan.Hook(this, "free_module", OnFreeAsync);
+        plan.Hook("do_init_module", new GuardHook(this, OnLoadAsync));
+        plan.Hook("free_module", new GuardHook(this, OnFreeAsync));
     }
 
     public override ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation) =>

@@ -6,6 +6,9 @@ public static class RuleCatalog
     private static readonly Verdict[] OnWrites =
         [Verdict.Discard, Verdict.Allow, Verdict.Log, Verdict.Redirect, Verdict.Exception, Verdict.Pause, Verdict.Crash];
 
+    // These are behind their instruction: rip is the next one's, and cannot be changed.
+    private static readonly Verdict[] OnRegisters = [.. OnWrites.Where(static verdict => verdict != Verdict.Redirect)];
+
     /// <summary>The kinds.</summary>
     public static IReadOnlyList<RuleKind> All { get; } =
     [
@@ -14,9 +17,9 @@ public static class RuleCatalog
         new("syscall-table", "the entries of sys_call_table, byte for byte", OnWrites, [], static settings => new SyscallTableRule(settings)),
         new("idt", "the gates of the IDT, and IDTR", OnWrites, [], static settings => new IdtRule(settings)),
         new("gdt", "the descriptors of the GDT that never change, and GDTR", OnWrites, [], static settings => new GdtRule(settings)),
-        new("control-registers", "bits that stay set: cr0.wp, cr4.smep, cr4.smap, cr4.umip", OnWrites, ["pin"],
+        new("control-registers", "bits that stay set: cr0.wp, cr4.smep, cr4.smap, cr4.umip", OnRegisters, ["pin"],
             static settings => new ControlRegisterRule(settings)),
-        new("entry-points", "MSRs that stay what they are: lstar, cstar, star, sfmask, sysenter", OnWrites, ["pin"],
+        new("entry-points", "MSRs that stay what they are: lstar, cstar, star, sfmask, sysenter", OnRegisters, ["pin"],
             static settings => new EntryPointRule(settings)),
         new("modules", "code and constants of modules: r-x and r--, as they come and go", OnWrites, ["patching"],
             static settings => new ModulesRule(settings)),

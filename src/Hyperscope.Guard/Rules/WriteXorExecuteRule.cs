@@ -6,19 +6,19 @@ namespace Hyperscope.Guard;
 /// <summary>What a program has written it does not execute. Pages of memory that belong to no file lose x when the program makes them
 /// executable after writing, or may write and execute them from the start.</summary>
 /// <remarks>Programs are told by the path they are executed by; a relative path counts as one that matches. Guarded are those that are executed
-/// after arming, and their children. Huge pages are guarded by their first 4 KiB.</remarks>
+/// after arming, and their children.</remarks>
 [SuppressMessage("Design", "CA1001", Justification = "a semaphore whose wait handle nobody asks for holds nothing to dispose of")]
 internal sealed class WriteXorExecuteRule : GuardRule
 {
     private const ulong VmWrite = 2, VmExec = 4;
-    private const int MaxFrames = 1 << 18, MaxPath = 4096;
+    private const int MaxPages = 1 << 18, MaxPath = 4096, HugeFrames = 512;
 
     private static readonly string[] FaultHooks = ["lru_cache_add_inactive_or_unevictable", "folio_add_lru_vma"];
 
     private readonly IReadOnlyList<string> _images;
     private readonly SemaphoreSlim _gate = new(1);
     private readonly HashSet<ulong> _spaces = []; // guarded mm_structs
-    private readonly Dictionary<ulong, GuardedRange> _frames = [];
+    private readonly Dictionary<ulong, GuardedRange> _pages = []; // by first frame
     private GuardSession _session = null!;
     private BtfStruct _vma = null!, _mm = null!, _page = null!, _task = null!, _program = null!;
     private string? _faultHook;
@@ -31,6 +31,13 @@ internal sealed class WriteXorExecuteRule : GuardRule
             throw settings.Wrong("images", "", "a list of paths such as [/tmp/*]");
     }
 
+    // Needed only while a guarded program runs, and none of them is cheap.
+    private IReadOnlyList<(string Symbol, GuardHook Hook)> HooksWhileRunning =>
+    [
+        ("wake_up_new_task", new(this, OnForkAsync)), ("security_file_mprotect", new(this, OnProtectAsync)), ("exit_mmap", new(this, OnExitAsync)),
+        .. _faultHook is null ? Array.Empty<(string, GuardHook)>() : [(_faultHook, new(this, OnFaultAsync))],
+    ];
+
     public override Task PlanAsync(GuardPlan plan, CancellationToken cancellation)
     {
         _session = plan.Session;
@@ -40,22 +47,21 @@ internal sealed class WriteXorExecuteRule : GuardRule
         _faultHook = FaultHooks.FirstOrDefault(name => plan.Guest.Symbols.TryAddressOf(name, out _));
         if (_faultHook is null)
             plan.Note($"rule {Name}: this kernel has no {string.Join(" or ", FaultHooks)}: pages that are writable and executable at once go unnoticed");
-        plan.Hook(this, "begin_new_exec", OnExecAsync);
+        plan.Hook("begin_new_exec", new GuardHook(this, OnExecAsync, IsOtherProgram));
         return Task.CompletedTask;
     }
 
     public override async ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation)
     {
-        ulong frame = access.Gpa.Frame.Value;
         Gva task = await _session.Kernel.CurrentTaskAsync(access.KernelGs, cancellation).ConfigureAwait(false);
         ulong mm = await _session.Kernel.ReadUInt64Async(task + (ulong)_task.Offset("mm"), cancellation).ConfigureAwait(false);
-        bool isOurs = await IsAnonymousAsync(frame, cancellation).ConfigureAwait(false);
+        bool isOurs = (await PageOfAsync(access.Gpa.Frame.Value, cancellation).ConfigureAwait(false)).IsAnonymous;
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
             if (isOurs && _spaces.Contains(mm))
                 return Violation("executes what it has written");
-            if (_frames.Remove(frame, out GuardedRange? stale))
+            if (_pages.Remove(access.Range!.First.Value, out GuardedRange? stale))
                 await _session.ChangeAsync([stale], [], cancellation).ConfigureAwait(false);
             return Legitimate();
         }
@@ -66,6 +72,10 @@ internal sealed class WriteXorExecuteRule : GuardRule
     }
 
     private bool IsGuarded(string path) => !path.StartsWith('/') || _images.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, path, ignoreCase: false));
+
+    private bool IsOtherProgram(HookCall call) =>
+        _session.Kernel.ReadPointer(new Gva(call.Registers.Rdi) + (ulong)_program.Offset("filename")) is { } name
+        && _session.Kernel.ReadString(name) is { } path && !IsGuarded(path);
 
     // The new program's memory is made; it becomes the process's in this function.
     private async ValueTask OnExecAsync(HookCall call, CancellationToken cancellation)
@@ -87,11 +97,7 @@ internal sealed class WriteXorExecuteRule : GuardRule
             _spaces.Add(mm);
             if (!isFirst)
                 return;
-            await _session.HookAsync("wake_up_new_task", OnForkAsync, cancellation).ConfigureAwait(false);
-            await _session.HookAsync("security_file_mprotect", OnProtectAsync, cancellation).ConfigureAwait(false);
-            await _session.HookAsync("exit_mmap", OnExitAsync, cancellation).ConfigureAwait(false);
-            if (_faultHook is not null)
-                await _session.HookAsync(_faultHook, OnFaultAsync, cancellation).ConfigureAwait(false);
+            await _session.HookAsync(HooksWhileRunning, cancellation).ConfigureAwait(false);
         }
         finally
         {
@@ -128,8 +134,8 @@ internal sealed class WriteXorExecuteRule : GuardRule
             vma.Pointer("vm_start"), vma.Pointer("vm_end"), 4096, cancellation).ConfigureAwait(false);
         foreach (MappedRange range in mapped)
         {
-            for (ulong done = 0; done < range.Length; done += Gfn.PageSize)
-                await RestrictAsync((range.Gpa + done).Frame.Value, range.Start + done, cancellation).ConfigureAwait(false);
+            for (ulong done = 0; done < range.Length;)
+                done += await RestrictAsync((range.Gpa + done).Frame.Value, range.Start + done, range.Length - done, cancellation).ConfigureAwait(false);
         }
     }
 
@@ -142,7 +148,7 @@ internal sealed class WriteXorExecuteRule : GuardRule
         if ((vma.Unsigned("vm_flags") & Both) != Both || !await IsGuardedSpaceAsync(vma.Unsigned("vm_mm"), cancellation).ConfigureAwait(false))
             return;
         ulong frame = (call.Registers.Rdi - _session.Guest.Layout.Vmemmap.Value) / (ulong)_page.Size;
-        await RestrictAsync(frame, vma.Pointer("vm_start"), cancellation, isKnown: true).ConfigureAwait(false);
+        await RestrictAsync(frame, vma.Pointer("vm_start"), HugeFrames * Gfn.PageSize, cancellation, isNew: true).ConfigureAwait(false);
     }
 
     private async ValueTask OnExitAsync(HookCall call, CancellationToken cancellation)
@@ -152,13 +158,9 @@ internal sealed class WriteXorExecuteRule : GuardRule
         {
             if (!_spaces.Remove(call.Registers.Rdi) || _spaces.Count != 0)
                 return;
-            await _session.ChangeAsync([.. _frames.Values], [], cancellation).ConfigureAwait(false);
-            _frames.Clear();
-            await _session.UnhookAsync("wake_up_new_task", OnForkAsync, cancellation).ConfigureAwait(false);
-            await _session.UnhookAsync("security_file_mprotect", OnProtectAsync, cancellation).ConfigureAwait(false);
-            await _session.UnhookAsync("exit_mmap", OnExitAsync, cancellation).ConfigureAwait(false);
-            if (_faultHook is not null)
-                await _session.UnhookAsync(_faultHook, OnFaultAsync, cancellation).ConfigureAwait(false);
+            await _session.ChangeAsync([.. _pages.Values], [], cancellation).ConfigureAwait(false);
+            _pages.Clear();
+            await _session.UnhookAsync(HooksWhileRunning, cancellation).ConfigureAwait(false);
         }
         finally
         {
@@ -174,18 +176,23 @@ internal sealed class WriteXorExecuteRule : GuardRule
         return isGuarded;
     }
 
-    private async ValueTask RestrictAsync(ulong frame, Gva gva, CancellationToken cancellation, bool isKnown = false)
+    // Of the page that a frame belongs to, what begins there and is mapped: its length, in bytes.
+    private async ValueTask<ulong> RestrictAsync(ulong frame, Gva gva, ulong mapped, CancellationToken cancellation, bool isNew = false)
     {
-        if (!isKnown && !await IsAnonymousAsync(frame, cancellation).ConfigureAwait(false))
-            return;
+        UserPage page = await PageOfAsync(frame, cancellation).ConfigureAwait(false);
+        ulong length = Math.Min(mapped, (page.First + (ulong)page.Frames - frame) * Gfn.PageSize);
+        if (!isNew && !page.IsAnonymous)
+            return length;
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            if (_frames.Count >= MaxFrames || _frames.ContainsKey(frame))
-                return;
-            var range = new GuardedRange(this, "written page", gva, new Gfn(frame).Address, Gfn.PageSize, PageAccess.Execute, IsWatch: false);
-            _frames[frame] = range;
-            await _session.ChangeAsync([], [range], cancellation).ConfigureAwait(false);
+            if (_pages.Count >= MaxPages || (_pages.GetValueOrDefault(frame) is { } present && present.Length >= length))
+                return length;
+            var range = new GuardedRange(this, "written memory", gva, new Gfn(frame).Address, length, PageAccess.Execute, IsWatch: false);
+            GuardedRange[] replaced = _pages.Remove(frame, out GuardedRange? smaller) ? [smaller] : [];
+            _pages[frame] = range;
+            await _session.ChangeAsync(replaced, [range], cancellation).ConfigureAwait(false);
+            return length;
         }
         finally
         {
@@ -193,10 +200,31 @@ internal sealed class WriteXorExecuteRule : GuardRule
         }
     }
 
-    // Bit 0 of page->mapping: the page belongs to no file.
-    private async ValueTask<bool> IsAnonymousAsync(ulong frame, CancellationToken cancellation)
+    // A huge page is several struct pages: those behind the first point to it, with bit 0 set. Bit 0 of mapping: it belongs to no file.
+    private async ValueTask<UserPage> PageOfAsync(ulong frame, CancellationToken cancellation)
     {
-        Gva mapping = _session.Guest.Layout.Vmemmap + (frame * (ulong)_page.Size) + (ulong)_page.Offset("mapping");
-        return (await _session.Kernel.ReadUInt64Async(mapping, cancellation).ConfigureAwait(false) & 3) == 1;
+        int size = _page.Size, link = _page.Offset("compound_head"), mapping = _page.Offset("mapping");
+        Gva table = _session.Guest.Layout.Vmemmap;
+        byte[] two = await _session.Kernel.ReadAsync(table + (frame * (ulong)size), 2 * size, cancellation).ConfigureAwait(false);
+        ulong head = BinaryPrimitives.ReadUInt64LittleEndian(two.AsSpan(link)), first = frame;
+        if ((head & 1) != 0)
+        {
+            first = (head - 1 - table.Value) / (ulong)size;
+            if (first >= frame || frame - first >= HugeFrames)
+                throw new LinuxGuestException($"struct page of frame 0x{frame:x} points to frame 0x{first:x}");
+            two = await _session.Kernel.ReadAsync(table + (first * (ulong)size), 2 * size, cancellation).ConfigureAwait(false);
+        }
+
+        bool isAnonymous = (BinaryPrimitives.ReadUInt64LittleEndian(two.AsSpan(mapping)) & 3) == 1;
+        ulong itself = (table.Value + (first * (ulong)size)) | 1;
+        if (BinaryPrimitives.ReadUInt64LittleEndian(two.AsSpan(size + link)) != itself)
+            return new UserPage(first, 1, isAnonymous);
+        byte[] all = await _session.Kernel.ReadAsync(table + (first * (ulong)size), size * HugeFrames, cancellation).ConfigureAwait(false);
+        int frames = 2;
+        while (frames < HugeFrames && BinaryPrimitives.ReadUInt64LittleEndian(all.AsSpan((frames * size) + link)) == itself)
+            frames++;
+        return new UserPage(first, frames, isAnonymous);
     }
+
+    private readonly record struct UserPage(ulong First, int Frames, bool IsAnonymous);
 }

@@ -4,7 +4,8 @@ namespace Hyperscope.GuestLinux;
 
 /// <summary>Events of a guest, as they happen: <c>await foreach (GuestEvent e in watch)</c>. Ends with the connection, or when disposed.</summary>
 /// <remarks>The guest waits while an event is decoded, which takes some round trips, and never for the reader of this. Nothing is lost
-/// without being counted. It takes the VM's ACCESS (or BREAKPOINT and PF) events, so a connection has one at a time.</remarks>
+/// without being counted. It uses <see cref="LinuxGuest.Accesses"/>, so there may be several, and a guard, on one guest; on a VM that cannot watch
+/// instructions it takes the BREAKPOINT and PF events, and a connection has one at a time.</remarks>
 public sealed class GuestWatch : IAsyncEnumerable<GuestEvent>, IAsyncDisposable
 {
     private readonly LinuxGuest _guest;
@@ -104,7 +105,7 @@ public sealed class GuestWatch : IAsyncEnumerable<GuestEvent>, IAsyncDisposable
         if (places.Length == 0)
             throw new LinuxGuestException("no kind of event was chosen that can happen");
         Functions = [.. places.Select(_guest.Symbols.Describe)];
-        bool canWatch = !_options.PatchText && await WatchedBreakpoints.IsKnownAsync(_guest.Vm, cancellation).ConfigureAwait(false);
+        bool canWatch = !_options.PatchText && await _guest.Accesses.AreKnownAsync(cancellation).ConfigureAwait(false);
         _breakpoints = canWatch ? new WatchedBreakpoints(_guest, HandleAsync) : new PatchedBreakpoints(_guest, HandleAsync);
         await _breakpoints.ArmAsync(places, cancellation).ConfigureAwait(false);
     }

@@ -22,6 +22,7 @@ public static class AttackLab
         new("idt-base", "IDTR points to another table", LabRule.Idt),
         new("gdt", "a descriptor is added to the GDT", LabRule.Gdt),
         new("credentials", "a module makes a process root", LabRule.Credentials),
+        new("credentials-swap", "a task is pointed to root's credentials", LabRule.Credentials),
         new("credentials-poke", "a user becomes root through a write primitive", LabRule.Credentials),
         new("modprobe-path", "the kernel runs a user's script as root", LabRule.ModprobePath),
         new("hidden-process", "a process leaves the task list and runs on", LabRule.HiddenProcess),
@@ -33,6 +34,7 @@ public static class AttackLab
         new("sysenter", "SYSENTER enters the kernel in a module", LabRule.EntryPoints),
         new("unpacker", "a program writes code and then executes it", LabRule.WriteXorExecute),
         new("unpacker-rwx", "a program executes a page that it can write", LabRule.WriteXorExecute),
+        new("unpacker-huge", "the same as unpacker, in a page of 2 MiB", LabRule.WriteXorExecute),
     ];
 
     /// <summary>The attack of that name.</summary>

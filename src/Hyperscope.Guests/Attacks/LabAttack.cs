@@ -40,7 +40,7 @@ public enum LabRule
     /// <summary>The GDT.</summary>
     Gdt,
 
-    /// <summary>The ids of a process's credentials, byte for byte.</summary>
+    /// <summary>The ids of a process's credentials and its pointers to them, byte for byte.</summary>
     Credentials,
 
     /// <summary>The bytes of <c>modprobe_path</c>.</summary>

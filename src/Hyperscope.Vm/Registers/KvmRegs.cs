@@ -15,6 +15,12 @@ public struct KvmRegs : IEquatable<KvmRegs>
     /// <summary>Number of u64 fields.</summary>
     public const int Count = 18;
 
+    /// <summary>Their names, in wire order.</summary>
+    public static IReadOnlyList<string> Names { get; } =
+    [
+        "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags",
+    ];
+
     /// <summary>The registers as 18 values in wire order.</summary>
     public static Span<ulong> AsSpan(ref KvmRegs registers) => MemoryMarshal.Cast<KvmRegs, ulong>(MemoryMarshal.CreateSpan(ref registers, 1));
 

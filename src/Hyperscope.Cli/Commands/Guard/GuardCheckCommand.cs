@@ -23,8 +23,8 @@ internal sealed class GuardCheckCommand : GuardCommand
         await using (guard)
         {
             GuardPlan plan = await guard.PlanAsync(cancellation).ConfigureAwait(false);
-            foreach (string note in plan.Notes)
-                await Console.Error.WriteLineAsync($"note: {note}").ConfigureAwait(false);
+            await Console.Error.WriteLineAsync($"Linux {guest.Release}, policy {policy.Name}: {(plan.Notes.Count == 0 ? "fits" : "does not fit in all")}").ConfigureAwait(false);
+            Note(plan.Notes);
             IReadOnlyList<Violation> found = await guard.CheckAsync(cancellation).ConfigureAwait(false);
             foreach (Violation violation in found)
                 await Console.Out.WriteLineAsync(IsJson(parsed) ? ViolationJson.ToLine(violation) : $"{violation.Rule}: {violation.What}").ConfigureAwait(false);

@@ -35,26 +35,41 @@ internal abstract class GuardCommand : ToolCommand
         }
     }
 
-    /// <summary>Says what was armed.</summary>
+    /// <summary>Says what was armed, in lines of a terminal.</summary>
     protected void Describe(LinuxGuest guest, GuardPolicy policy, GuardArming arming)
     {
-        Console.Error.WriteLine($"guarding Linux {guest.Release} by policy {policy.Name}: {Summary(arming)}");
-        foreach (string note in arming.Notes)
-            Console.Error.WriteLine($"  note: {note}");
+        Console.Error.WriteLine($"guarding Linux {guest.Release} by policy {policy.Name}:");
+        Console.Error.WriteLine($"  {Summary(arming)}");
+        Console.Error.WriteLine($"  {Times(arming)}");
+        Note(arming.Notes);
         if (!arming.HasExtensions)
-            Console.Error.WriteLine("  note: the VM has no watches and cannot discard a write: bytes cost an event for each write to their page");
+            Note(["the VM has no watches and cannot discard a write:", "  bytes cost an event for each write to their page"]);
+    }
+
+    /// <summary>Says what could not be done.</summary>
+    protected void Note(IReadOnlyList<string> notes)
+    {
+        foreach (string note in notes)
+            Console.Error.WriteLine($"  note: {note}");
     }
 
     /// <summary>What was armed, in a line.</summary>
     internal static string Summary(GuardArming arming) =>
-        $"{arming.Pages} pages, {arming.WatchedBytes} bytes on {arming.WatchedPages} pages, {arming.Registers} registers, "
+        $"{arming.Pages} pages, {arming.WatchedBytes} bytes on {arming.WatchedPages} pages, {arming.Registers} registers";
+
+    /// <summary>How long it took, in a line.</summary>
+    internal static string Times(GuardArming arming) =>
+        $"planned in {arming.PlanTime.TotalMilliseconds:F0} ms, prepared in {arming.PrepareTime.TotalMilliseconds:F0} ms, "
         + $"armed in {arming.ArmTime.TotalMilliseconds:F0} ms";
 
-    /// <summary>A violation for people.</summary>
-    internal static string Line(Violation violation)
+    /// <summary>A violation for people: what became of it and who did it, and below what it was.</summary>
+    internal static string Lines(Violation violation)
     {
-        string by = violation.Process is { } process ? $" by {process.Comm} ({process.Pid}, uid {process.Uid})" : "";
-        string at = violation.Instruction is { } instruction ? $" at {instruction.Symbol}" : "";
-        return $"{violation.Time:HH:mm:ss.fff} {violation.Rule}: {violation.What}{by}{at}: {violation.Outcome}";
+        string outcome = violation.Outcome.Length == 0 ? "waits" : violation.Outcome;
+        string by = violation.Process is { } process ? $", {process.Comm} ({process.Pid}, uid {process.Uid})" : "";
+        string at = violation.Instruction is { } instruction ? $"at {instruction.Symbol}" : "";
+        string between = at.Length == 0 ? "" : violation.What.Length + at.Length < CliConsole.DefaultWidth - 4 ? " " : "\n  ";
+        string core = violation.Core is { } path ? $"\n  the guest's memory is in {path}" : "";
+        return $"{violation.Time:HH:mm:ss.fff} {violation.Rule}: {outcome}{by}\n  {violation.What}{between}{at}{core}";
     }
 }

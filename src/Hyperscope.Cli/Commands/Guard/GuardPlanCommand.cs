@@ -37,23 +37,29 @@ internal sealed class GuardPlanCommand : GuardCommand
             await Task.WhenAny(vm.Completion, Task.Delay(TimeSpan.FromSeconds(seconds), cancellation)).ConfigureAwait(false);
             cancellation.ThrowIfCancellationRequested();
             GuardStatistics seen = guard.Statistics;
-            string[] headings = ["rule", "pages", "bytes", "verdict", "events/s", "violations"];
+            string[] headings = ["rule", "verdict", "pages", "bytes", "events/s", "violations"];
             Console.WriteTable(headings, policy.Rules.Select((rule, index) => (string[])
             [
                 rule.Name,
-                $"{plan.Ranges.Where(range => range.Rule.Name == rule.Name && !range.IsWatch).SelectMany(static range => Pages(range)).Distinct().Count()}",
-                $"{plan.Ranges.Where(range => range.Rule.Name == rule.Name && range.IsWatch).Sum(static range => (long)range.Length)}",
                 rule.Verdict.ToText(),
-                $"{seen.Rules[index].Events / (double)seconds:F1}",
-                $"{seen.Rules[index].Violations}",
+                Count(RangesOf(plan, rule, isWatch: false).SelectMany(static range => Pages(range)).Distinct().Count()),
+                Count(RangesOf(plan, rule, isWatch: true).Sum(static range => (long)range.Length)),
+                PerSecond(seen.Rules[index].Events, seconds),
+                Count(seen.Rules[index].Violations),
             ]));
-            long others = seen.Events - seen.Rules.Sum(static rule => rule.Events);
-            Console.Out.WriteLine($"{others / (double)seconds:F1} events/s for no rule in particular (processes made, neighbours); "
-                + $"vCPUs stood still {seen.StoodStill.TotalSeconds / seconds:P2} of the time");
+            Console.Out.WriteLine($"{seen.Events / (double)seconds:F1} events/s in all, {seen.Unconcerned / (double)seconds:F1}/s of them neighbours of what is guarded");
+            Console.Out.WriteLine($"vCPUs stood still {seen.StoodStill.TotalSeconds / seconds:P2} of the time");
         }
 
         return ExitCode.Done;
     }
+
+    private static IEnumerable<GuardedRange> RangesOf(GuardPlan plan, RuleSettings rule, bool isWatch) =>
+        plan.Ranges.Where(range => range.Rule.Name == rule.Name && range.IsWatch == isWatch);
+
+    private static string Count(long number) => number == 0 ? "" : $"{number}";
+
+    private static string PerSecond(long number, int seconds) => number == 0 ? "" : $"{number / (double)seconds:F1}";
 
     private static IEnumerable<ulong> Pages(GuardedRange range) =>
         Enumerable.Range(0, range.Pages).Select(page => range.First.Value + (ulong)page);

@@ -32,7 +32,7 @@ internal sealed class GuardRunCommand : GuardCommand
     /// <inheritdoc/>
     protected override IEnumerable<string> Misuse(ParseResult parsed)
     {
-        if (parsed.GetValue(_verdict) is { } text && !VerdictText.TryParse(text, out _))
+        if (parsed.GetValue(_verdict) is { } text && (!VerdictText.TryParse(text, out Verdict verdict) || verdict == Verdict.Redirect))
             yield return $"--verdict {text} is not known; there are: log, allow, discard, exception, pause, crash";
     }
 
@@ -53,7 +53,7 @@ internal sealed class GuardRunCommand : GuardCommand
                 {
                     evidence?.WriteLine(ViolationJson.ToLine(violation));
                     evidence?.Flush();
-                    Console.Out.WriteLine(json ? ViolationJson.ToLine(violation) : Line(violation));
+                    Console.Out.WriteLine(json ? ViolationJson.ToLine(violation) : Lines(violation));
                     Console.Out.Flush();
                 },
             };
