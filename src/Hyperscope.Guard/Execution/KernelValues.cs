@@ -5,7 +5,7 @@ namespace Hyperscope.Guard;
 /// <summary>Reads single values of the kernel: one round trip each where the address lies in the direct map, as nearly all do.</summary>
 internal sealed class KernelValues(IntrospectedVm vm, LinuxGuest guest)
 {
-    private ulong? _currentTask;
+    private readonly Lazy<ulong> _currentTask = new(() => guest.CurrentTaskOffset);
 
     public async ValueTask<byte[]> ReadAsync(Gva gva, int length, CancellationToken cancellation)
     {
@@ -53,13 +53,7 @@ internal sealed class KernelValues(IntrospectedVm vm, LinuxGuest guest)
             ?? await guest.OpenMemory().ReadCStringAsync(gva, maximum, cancellation).ConfigureAwait(false);
     }
 
-    public async ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation)
-    {
-        _currentTask ??= guest.Symbols.TryAddressOf("current_task", out Gva direct)
-            ? direct.Value
-            : guest.Symbols.AddressOf("pcpu_hot").Value + (ulong)guest.Btf.StructOf("pcpu_hot").Offset("current_task");
-        return await ReadPointerAsync(gsBase + _currentTask.Value, cancellation).ConfigureAwait(false);
-    }
+    public ValueTask<Gva> CurrentTaskAsync(Gva gsBase, CancellationToken cancellation) => ReadPointerAsync(gsBase + _currentTask.Value, cancellation);
 
     private static int FirstPart(Gva gva) => Math.Min(128, Gfn.PageSize - gva.PageOffset);
 

@@ -74,7 +74,8 @@ internal sealed class ModulesRule : GuardRule
     }
 }
 
-/// <summary>The list of modules: its pointers are written by the kernel's own text only, and it agrees with the tree of module addresses.</summary>
+/// <summary>The list of modules: its pointers are written by the kernel's own text only, and all code where
+/// modules are loaded belongs to one that it names.</summary>
 internal sealed class HiddenModuleRule : GuardRule
 {
     private readonly Lock _gate = new();
@@ -110,10 +111,17 @@ internal sealed class HiddenModuleRule : GuardRule
     public override ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation) =>
         new(access.Guest.Layout.Text.Contains(new Gva(access.Registers.Rip)) ? Legitimate() : Violation("a link of the list of modules"));
 
-    public override async Task<IReadOnlyList<string>> CheckAsync(LinuxGuest guest, CancellationToken cancellation) =>
-        [.. (await guest.ModulesAsync(cancellation).ConfigureAwait(false))
-            .Where(static module => module is { IsHidden: true, State: "Live" })
-            .Select(static module => $"module {module.Name} at {module.Base} is missing in {module.Missing}, found in {module.Found}")];
+    public override async Task<IReadOnlyList<string>> CheckAsync(LinuxGuest guest, CancellationToken cancellation)
+    {
+        GuestList<LinuxModule> modules = await guest.ModulesAsync(cancellation).ConfigureAwait(false);
+        GuestList<KernelRange> unowned = await guest.UnownedCodeAsync(cancellation).ConfigureAwait(false);
+        return
+        [
+            .. modules.Where(static module => module is { IsHidden: true, State: "Live" })
+                .Select(static module => $"module {module.Name} at {module.Base} is missing in {module.Missing}, found in {module.Found}"),
+            .. unowned.Select(static range => $"{range.Length} bytes of code at {range.Start} belong to no module and to nothing else"),
+        ];
+    }
 
     private async ValueTask OnLoadAsync(HookCall call, CancellationToken cancellation)
     {
