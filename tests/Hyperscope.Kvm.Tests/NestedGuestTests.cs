@@ -5,38 +5,54 @@ namespace Hyperscope.Kvm.Tests;
 
 /// <summary>What else runs on the real SVM host of eng/nested-kvm: these very tests, and Linux.</summary>
 [Collection(NestedHost.OneAtATime)]
-public sealed partial class NestedGuestTests(NestedGuestTests.Nested run) : IClassFixture<NestedGuestTests.Nested>
+public sealed partial class NestedGuestTests(NestedGuestTests.TestRun tests, NestedGuestTests.LinuxRun linux)
+    : IClassFixture<NestedGuestTests.TestRun>, IClassFixture<NestedGuestTests.LinuxRun>
 {
     [Fact]
     public void Linux_boots_as_far_as_its_init()
     {
-        Need(DebianInitramfs.ReadyMarker);
-        Assert.Contains(DebianInitramfs.ReadyMarker, run.Host.Talk, StringComparison.Ordinal);
-        Assert.Contains("Hypervisor detected: KVM", run.Host.Talk, StringComparison.Ordinal);
-        Assert.DoesNotContain("the software CPU runs the guest", run.Host.Talk, StringComparison.Ordinal);
+        Need(linux.Host, DebianInitramfs.ReadyMarker);
+        Assert.Contains(DebianInitramfs.ReadyMarker, linux.Host.Talk, StringComparison.Ordinal);
+        Assert.Contains("Hypervisor detected: KVM", linux.Host.Talk, StringComparison.Ordinal);
+        Assert.DoesNotContain("the software CPU runs the guest", linux.Host.Talk, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Tests_that_need_a_real_host_pass()
     {
-        Need("Total: ");
-        Match summary = Summary().Match(run.Host.Talk);
-        Assert.True(summary.Success, run.Host.Talk);
-        Assert.True(summary.Groups["bad"].Value == "0, Failed: 0, Skipped: 0", run.Host.Talk);
+        Need(tests.Host, "Total: ");
+        Match summary = Summary().Match(tests.Host.Talk);
+        Assert.True(summary.Success, tests.Host.Talk);
+        Assert.True(summary.Groups["bad"].Value == "0, Failed: 0, Skipped: 0", tests.Host.Talk);
         Assert.InRange(int.Parse(summary.Groups["total"].Value, System.Globalization.CultureInfo.InvariantCulture), 15, 1000);
     }
 
     [GeneratedRegex("Total: (?<total>[0-9]+), Errors: (?<bad>0, Failed: [0-9]+, Skipped: [0-9]+)")]
     private static partial Regex Summary();
 
-    private void Need(string sign)
+    private static void Need(NestedHost host, string sign)
     {
-        Assert.SkipWhen(run.Host.Missing is not null, run.Host.Missing ?? "");
-        Assert.SkipWhen(run.Host.IsOutOfTime && !run.Host.Talk.Contains(sign, StringComparison.Ordinal), "the emulated host ran out of time");
+        Assert.SkipWhen(host.Missing is not null, host.Missing ?? "");
+        Assert.SkipWhen(host.IsOutOfTime && !host.Talk.Contains(sign, StringComparison.Ordinal), "the emulated host ran out of time");
     }
 
-    /// <summary>The boot for these tests.</summary>
-    public sealed class Nested
+    /// <summary>The boot that runs the tests.</summary>
+    public sealed class TestRun
+    {
+        public TestRun()
+        {
+            string build = AppContext.BaseDirectory.TrimEnd('/');
+            Host = NestedHost.Run(
+                $"/dotnet/dotnet /extra/{Path.GetFileName(build)}/{typeof(TestRun).Assembly.GetName().Name}.dll -noColor"
+                + $" -class {typeof(KvmStressTests).FullName} -class {typeof(GuestViewTests).FullName}",
+                build);
+        }
+
+        internal NestedHost Host { get; }
+    }
+
+    /// <summary>The boot that boots Linux.</summary>
+    public sealed class LinuxRun
     {
         // The console's last lines say that Linux is up; then its shell is told to end it. A VM that ends before that is a failure, not a delay.
         private const string BootLinux = """
@@ -47,15 +63,6 @@ public sealed partial class NestedGuestTests(NestedGuestTests.Nested run) : ICla
 
             """;
 
-        public Nested()
-        {
-            string build = AppContext.BaseDirectory.TrimEnd('/');
-            Host = NestedHost.Run(
-                BootLinux + $"/dotnet/dotnet /extra/{Path.GetFileName(build)}/{typeof(Nested).Assembly.GetName().Name}.dll -noColor"
-                + $" -class {typeof(KvmStressTests).FullName} -class {typeof(GuestViewTests).FullName}",
-                $"artifacts/debian {build}");
-        }
-
-        internal NestedHost Host { get; }
+        internal NestedHost Host { get; } = NestedHost.Run(BootLinux, "artifacts/debian");
     }
 }

@@ -30,6 +30,8 @@ internal sealed record NestedHost(string? Missing, bool IsOutOfTime, string Talk
     {
         var start = new ProcessStartInfo(script, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["NESTED_EXTRA"] = extra;
+        if (NativeProgram() is { } native)
+            start.Environment["NESTED_NATIVE"] = native;
 #if DEBUG
         start.Environment["NESTED_CONFIGURATION"] = "Debug";
 #endif
@@ -38,6 +40,14 @@ internal sealed record NestedHost(string? Missing, bool IsOutOfTime, string Talk
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         return (process.ExitCode, output + errors.Result);
+    }
+
+    // What eng/publish makes, if it is not older than the build: compiled code is what an emulated processor has most trouble to make.
+    private static string? NativeProgram()
+    {
+        string native = Path.Combine(Root(), "artifacts", "publish", "hyperscope");
+        string build = Path.Combine(Root(), "src", "Hyperscope.Cli", "bin", "Release", "net10.0", "hyperscope.dll");
+        return File.Exists(native) && File.GetLastWriteTimeUtc(native) >= File.GetLastWriteTimeUtc(build) ? native : null;
     }
 
     private static string Root([CallerFilePath] string file = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(file)!, "..", ".."));
