@@ -13,6 +13,7 @@ public sealed unsafe partial class SoftwareVcpu
     internal Op* FindBlock(ulong rip, out bool isLinkable)
     {
         isLinkable = false;
+        _lookups++;
         _c->Rip = rip;
         if (!TryLinearRip(rip, out ulong linear))
             return null;
@@ -43,11 +44,13 @@ public sealed unsafe partial class SoftwareVcpu
                 continue; // mappings may have changed meanwhile
             }
 
+            _builds++;
             return Build(code, gpa, guestFrame, linear, rip, codeSize, variant, out isLinkable);
         }
     }
 
     private bool _mustClearBlocks;
+    private long _lookups, _builds;
 
     private bool TryLinearRip(ulong rip, out ulong linear)
     {

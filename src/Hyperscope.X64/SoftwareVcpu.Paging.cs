@@ -26,6 +26,7 @@ public sealed unsafe partial class SoftwareVcpu
     private readonly bool[] _hasLocalCode = new bool[Tlb.Contexts];
     private readonly ulong[] _codePages = new ulong[1 << (CodePageBits - 6)];
     private ulong _epoch = 1;
+    private long _walks;
 
     // INVLPG of an address in a large page ends the translations of all of it: which those are is remembered coarsely, 1 GB pages as one range.
     private readonly ulong[] _largePages = new ulong[1 << (CodePageBits - 6)];
@@ -160,6 +161,7 @@ public sealed unsafe partial class SoftwareVcpu
     private bool Walk(ulong linear, PageAccess kind, bool isUser, bool ignoreRights, ref Translation translation, out uint errorCode)
     {
         errorCode = 0;
+        _walks++;
         if ((_c->Cr0 & Cr0.Pg) == 0)
         {
             translation = new Translation { Gpa = linear & 0xFFFF_FFFF, IsWritable = true, IsExecutable = true };

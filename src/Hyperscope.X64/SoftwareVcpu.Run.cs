@@ -30,6 +30,7 @@ public sealed unsafe partial class SoftwareVcpu
     // Parts of repeated string instructions done so far; they use up an instruction limit.
     private ulong _repeated;
     private long _budgetAtEntry;
+    private long _alone;
     private bool _isHalted, _mustRunAlone, _isShutDown;
     private PendingDelivery? _delivery;
 
@@ -183,6 +184,7 @@ public sealed unsafe partial class SoftwareVcpu
                 break;
             case StopReason.RunAlone:
                 _mustRunAlone = true;
+                _alone++;
                 break;
             case StopReason.X87Error:
                 X87ErrorLine?.Set(asserted: true);

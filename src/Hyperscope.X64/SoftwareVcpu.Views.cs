@@ -25,6 +25,9 @@ public sealed unsafe partial class SoftwareVcpu
     /// <summary>Translations flushed whole since the vCPU was made.</summary>
     internal long Flushes { get; private set; }
 
+    /// <summary>How often it left the fast paths: what is restricted and not touched must not change any of these.</summary>
+    internal SlowPaths SlowPaths => new(Flushes, _walks, _lookups, _builds, _alone);
+
     /// <inheritdoc/>
     public bool TrySwitchView(View view)
     {

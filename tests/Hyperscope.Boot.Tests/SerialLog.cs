@@ -8,6 +8,7 @@ internal sealed class SerialLog : ISerialOutput
     private readonly Lock _gate = new();
     private readonly StringBuilder _text = new();
     private readonly List<(string Wanted, TaskCompletionSource Seen)> _waiters = [];
+    private readonly List<(string Wanted, Action Act)> _actions = [];
 
     public string Text
     {
@@ -23,6 +24,12 @@ internal sealed class SerialLog : ISerialOutput
         lock (_gate)
         {
             _text.Append((char)value);
+            foreach ((string text, Action act) in _actions)
+            {
+                if ((char)value == text[^1] && EndsWith(text))
+                    act();
+            }
+
             for (int index = _waiters.Count - 1; index >= 0; index--)
             {
                 (string wanted, TaskCompletionSource seen) = _waiters[index];
@@ -33,6 +40,10 @@ internal sealed class SerialLog : ISerialOutput
             }
         }
     }
+
+    /// <summary>Has something done each time the guest has written a text, on the vCPU's thread: at the same instruction in each run of a guest whose
+    /// clock are its instructions. Before the guest starts.</summary>
+    public void On(string text, Action act) => _actions.Add((text, act));
 
     /// <summary>Completes once the guest has written <paramref name="wanted"/>, before or after this call.</summary>
     public Task Contains(string wanted)
