@@ -469,9 +469,7 @@ internal static unsafe class VectorFloat
             // Each stage reports by itself: products, pairs, the sum of the pairs.
             if (!NextStage(c, o, ref f))
                 return false;
-            ulong sum = lanes == 4
-                ? FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[1], terms[0]) // of two NaNs the processor takes the upper
-                : FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[0], terms[1]);
+            ulong sum = FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[1], terms[0]); // of two NaNs the processor takes the upper
             if (lanes == 4)
             {
                 ulong other = FloatLanes.Arithmetic<Sum, TFormat>(ref f, terms[3], terms[2]);
