@@ -23,8 +23,9 @@ public sealed class DebianBootTests
             while [ $i -lt {forks} ]; do i=$((i+1)); n=$((n+$(echo 1 | cat))); done
             echo "forks=$n"
             j=0
-            while [ $j -lt {vcpus} ]; do (k=0; while [ $k -lt 2000 ]; do k=$((k+1)); done; echo $k >>/tmp/done) & j=$((j+1)); done
+            while [ $j -lt {vcpus} ]; do (k=0; while [ $k -lt 2000 ]; do k=$((k+1)); done; echo $k-$j >>/tmp/done; echo "job $j wrote: $?") & j=$((j+1)); done
             wait
+            echo "wait=$? left: $(tr '\n' ' ' </tmp/done)"
             echo "jobs=$(wc -l </tmp/done)"
             """;
         await using DebianGuest guest = DebianGuest.Create(vcpus, script);
@@ -37,7 +38,7 @@ public sealed class DebianBootTests
         Assert.Contains($"sum={sum}", console, StringComparison.Ordinal);
         Assert.Contains("gzip=same", console, StringComparison.Ordinal);
         Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"forks={forks}\r"), console, StringComparison.Ordinal);
-        Assert.Contains(string.Create(CultureInfo.InvariantCulture, $"jobs={vcpus}\r"), console, StringComparison.Ordinal);
+        Assert.True(console.Contains(string.Create(CultureInfo.InvariantCulture, $"jobs={vcpus}\r"), StringComparison.Ordinal), console);
     }
 
     [Fact]
