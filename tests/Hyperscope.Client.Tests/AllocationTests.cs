@@ -3,8 +3,10 @@ namespace Hyperscope.Client.Tests;
 /// <summary>Counts what the whole process allocates, so nothing else may run beside it.</summary>
 [CollectionDefinition(nameof(AllocationTests), DisableParallelization = true)]
 [Collection(nameof(AllocationTests))]
-public sealed class AllocationTests
+public sealed class AllocationTests(ITestOutputHelper output)
 {
+    private const int Commands = 2000;
+
     [Fact]
     public async Task Commands_allocate_nothing_once_warm()
     {
@@ -23,17 +25,26 @@ public sealed class AllocationTests
             Hooked.Cancel,
             TaskCreationOptions.LongRunning,
             TaskScheduler.Default);
-        for (int i = 0; i < 2000; i++)
-            await hooked.Vm.GetVersionAsync(Hooked.Cancel);
+        await SendAsync(hooked.Vm);
 
-        long before = GC.GetTotalAllocatedBytes(precise: true);
-        for (int i = 0; i < 2000; i++)
-            await hooked.Vm.GetVersionAsync(Hooked.Cancel);
-        long each = (GC.GetTotalAllocatedBytes(precise: true) - before) / 2000;
-
-        // A thread pool that grows may allocate a little; a buffer, task or table for each command would show.
-        Assert.InRange(each, 0, 10);
+        // What a command allocates is there in every round; what the rest of the process allocates now and then (a thread pool that grows, code
+        // that is compiled again) is not.
+        long least = long.MaxValue;
+        for (int round = 0; round < 10; round++)
+        {
+            long before = GC.GetTotalAllocatedBytes(precise: true);
+            await SendAsync(hooked.Vm);
+            least = Math.Min(least, GC.GetTotalAllocatedBytes(precise: true) - before);
+        }
+        output.WriteLine($"{least} bytes for {Commands} commands");
+        Assert.InRange(least, 0, Commands);
         await hooked.Vm.DisposeAsync();
         await serving.WaitAsync(Hooked.Cancel);
+    }
+
+    private static async Task SendAsync(IntrospectedVm vm)
+    {
+        for (int i = 0; i < Commands; i++)
+            await vm.GetVersionAsync(Hooked.Cancel);
     }
 }
