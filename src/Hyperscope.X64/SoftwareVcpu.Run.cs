@@ -137,9 +137,10 @@ public sealed unsafe partial class SoftwareVcpu
         }
         else
         {
-            Op* op = FindBlock(_c->Rip, out _);
+            CpuState* c = _c;
+            Op* op = FindBlock(c->Rip, out _);
             while (op != null)
-                op = op->Handler(_c, op);
+                op = op->Handler(c, op);
         }
 
         _retired += (ulong)(_budgetAtEntry - _c->Budget);

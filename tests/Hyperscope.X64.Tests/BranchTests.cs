@@ -24,6 +24,8 @@ public unsafe class BranchTests
     [InlineData(new byte[] { 0x83, 0xF8, 0xFF })]
     [InlineData(new byte[] { 0x48, 0x83, 0xF8, 0x00 })]
     [InlineData(new byte[] { 0x48, 0x3B, 0x06 })] // cmp rax, [rsi]
+    [InlineData(new byte[] { 0x4A, 0x3B, 0x04, 0x26 })] // cmp rax, [rsi + r12]
+    [InlineData(new byte[] { 0x42, 0x84, 0x1C, 0x26 })] // test [rsi + r12], bl
     [InlineData(new byte[] { 0x48, 0x39, 0x06 })]
     [InlineData(new byte[] { 0x80, 0x3E, 0x7F })]
     public void A_joined_compare_and_branch_goes_where_the_parts_would(byte[] compare)

@@ -7,11 +7,44 @@ internal unsafe interface IAddressing
 {
     /// <summary>The linear address of an access; one that no translation matches if a limit or right was violated (the fault is then recorded).</summary>
     static abstract ulong Linear(CpuState* c, Op* o, int size, bool isWrite);
+
+    /// <summary>True: an access that misses the translation cache stops the instruction without a reason, to be executed anew on the slow path.</summary>
+    static abstract bool IsTentative { get; }
+}
+
+/// <summary>A first attempt at <see cref="Flat"/> without an index register.</summary>
+internal readonly unsafe struct QuickBase : IAddressing
+{
+    public static bool IsTentative => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Linear(CpuState* c, Op* o, int size, bool isWrite) => *(ulong*)((byte*)c + o->B) + (ulong)o->Displacement;
+}
+
+/// <summary>A first attempt at <see cref="Flat"/>.</summary>
+internal readonly unsafe struct QuickIndexed : IAddressing
+{
+    public static bool IsTentative => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Linear(CpuState* c, Op* o, int size, bool isWrite) => Flat.Linear(c, o, size, isWrite);
+}
+
+/// <summary>A first attempt at FS or GS in 64-bit code with 64-bit addresses.</summary>
+internal readonly unsafe struct QuickSegment : IAddressing
+{
+    public static bool IsTentative => true;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ulong Linear(CpuState* c, Op* o, int size, bool isWrite) =>
+        Flat.Linear(c, o, size, isWrite) + c->SegmentBase[(int)o->Segment];
 }
 
 /// <summary>64-bit code, 64-bit addresses, a segment whose base is zero: nothing to check.</summary>
 internal readonly unsafe struct Flat : IAddressing
 {
+    public static bool IsTentative => false;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Linear(CpuState* c, Op* o, int size, bool isWrite) =>
         Register(c, o->B) + (Register(c, o->X) << o->Scale) + (ulong)o->Displacement;
@@ -23,6 +56,8 @@ internal readonly unsafe struct Flat : IAddressing
 /// <summary>Everything else: FS and GS, 16 and 32-bit addresses, segmented code.</summary>
 internal readonly unsafe struct Segmented : IAddressing
 {
+    public static bool IsTentative => false;
+
     /// <summary>An address that is not canonical, so it is in no translation cache.</summary>
     public const ulong NoAddress = 1UL << 63;
 

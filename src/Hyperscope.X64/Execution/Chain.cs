@@ -21,12 +21,11 @@ internal static unsafe class Chain
     public static Op* Taken(CpuState* c, Op* o)
     {
         var exit = (BlockExit*)(o + 1);
-        c->Budget -= o->Bits >> 24;
-        if ((c->Budget | c->Attention) < 0)
+        if (Charge(c, o))
             return Leave(c, exit->TakenRip);
-        if (exit->TakenGeneration == c->Generation)
-            return exit->Taken;
-        return LinkTaken(c, exit);
+        if (exit->TakenGeneration != c->Generation)
+            return LinkTaken(c, exit);
+        return exit->Taken;
     }
 
     /// <summary>Goes to the instruction behind the block.</summary>
@@ -34,25 +33,32 @@ internal static unsafe class Chain
     public static Op* Next(CpuState* c, Op* o)
     {
         var exit = (BlockExit*)(o + 1);
-        c->Budget -= o->Bits >> 24;
-        if ((c->Budget | c->Attention) < 0)
+        if (Charge(c, o))
             return Leave(c, exit->NextRip);
-        if (exit->NextGeneration == c->Generation)
-            return exit->Next;
-        return LinkNext(c, exit);
+        if (exit->NextGeneration != c->Generation)
+            return LinkNext(c, exit);
+        return exit->Next;
     }
 
     /// <summary>Goes to a computed address.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Op* Indirect(CpuState* c, Op* o, ulong rip)
     {
-        c->Budget -= o->Bits >> 24;
-        if ((c->Budget | c->Attention) < 0)
+        if (Charge(c, o))
             return Leave(c, rip);
         JumpCacheEntry* entry = c->JumpCache + (int)((rip ^ (rip >> 12)) & (JumpCacheEntry.Entries - 1));
-        if (entry->Rip == rip && entry->Generation == c->Generation)
-            return entry->Block;
-        return Find(c, entry, rip);
+        if (entry->Rip != rip || entry->Generation != c->Generation)
+            return Find(c, entry, rip);
+        return entry->Block;
+    }
+
+    // Takes the instructions of a block off the budget; true if it is used up or attention was asked for.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool Charge(CpuState* c, Op* o)
+    {
+        long budget = c->Budget - (o->Bits >> 24);
+        c->Budget = budget;
+        return (budget | c->Attention) < 0;
     }
 
     /// <summary>Leaves for the run loop with rip where it should go on.</summary>

@@ -63,6 +63,44 @@ internal static unsafe class Handlers
         };
     }
 
+    /// <summary>Picks the handler of an instruction that does nothing before all its accesses have succeeded, and is stopped by them alone.</summary>
+    /// <remarks>In 64-bit code such an instruction is attempted without any way to a slow path, which keeps its handler free of calls and so
+    /// of a stack frame. If that fails nothing has happened, and the handler with the slow path begins it anew.</remarks>
+    public static delegate*<CpuState*, Op*, Op*> Access<TInstruction>(in Insn insn)
+        where TInstruction : struct, ISized
+    {
+        if (insn.CodeSize != CodeSize.Bits64 || insn.AddressSize != 8)
+            return Sized<TInstruction>(insn);
+        if (insn.IsMemory && !insn.IsFlat)
+            return Attempt<TInstruction, QuickSegment, Segmented>(insn.OperandSize);
+        return insn.IsMemory && insn.Index != CpuState.ZeroRegister
+            ? Attempt<TInstruction, QuickIndexed, Flat>(insn.OperandSize)
+            : Attempt<TInstruction, QuickBase, Flat>(insn.OperandSize);
+    }
+
+    private static delegate*<CpuState*, Op*, Op*> Attempt<TInstruction, TQuick, TSlow>(int operandSize)
+        where TInstruction : struct, ISized
+        where TQuick : struct, IAddressing
+        where TSlow : struct, IAddressing => operandSize switch
+        {
+            1 => &Attempt<TInstruction, byte, TQuick, TSlow>,
+            2 => &Attempt<TInstruction, ushort, TQuick, TSlow>,
+            4 => &Attempt<TInstruction, uint, TQuick, TSlow>,
+            _ => &Attempt<TInstruction, ulong, TQuick, TSlow>,
+        };
+
+    private static Op* Attempt<TInstruction, T, TQuick, TSlow>(CpuState* c, Op* o)
+        where TInstruction : struct, ISized
+        where T : unmanaged, IBinaryInteger<T>
+        where TQuick : struct, IAddressing
+        where TSlow : struct, IAddressing
+    {
+        if (!TInstruction.Run<T, TQuick>(c, o))
+            return Step<TInstruction, T, TSlow>(c, o);
+        o++;
+        return o->Handler(c, o);
+    }
+
     /// <summary>Picks the handler by addressing.</summary>
     public static delegate*<CpuState*, Op*, Op*> Addressed<TInstruction>(in Insn insn)
         where TInstruction : struct, IAddressed =>
@@ -84,6 +122,8 @@ internal static unsafe class Handlers
         return &End<TInstruction>;
     }
 
+    // Not inlined: it is the slow path of an attempt.
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static Op* Step<TInstruction, T, TAddressing>(CpuState* c, Op* o)
         where TInstruction : struct, ISized
         where T : unmanaged, IBinaryInteger<T>

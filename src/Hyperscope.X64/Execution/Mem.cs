@@ -23,13 +23,61 @@ internal static unsafe class Mem
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Write<T, TAddressing>(CpuState* c, Op* o, T value)
         where T : unmanaged, IBinaryInteger<T>
-        where TAddressing : struct, IAddressing => WriteLinear(c, o, TAddressing.Linear(c, o, sizeof(T), isWrite: true), value);
+        where TAddressing : struct, IAddressing => WriteLinear<T, TAddressing>(c, o, TAddressing.Linear(c, o, sizeof(T), isWrite: true), value);
 
     /// <summary>The operand of the instruction, to be read and written. Call <see cref="Commit"/> after the store.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T* Modify<T, TAddressing>(CpuState* c, Op* o)
         where T : unmanaged
         where TAddressing : struct, IAddressing => ModifyLinear<T>(c, o, TAddressing.Linear(c, o, sizeof(T), isWrite: true));
+
+    /// <summary>Loads the operand of the instruction. False: stopped.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool TryLoad<T, TAddressing>(CpuState* c, Op* o, out T value)
+        where T : unmanaged
+        where TAddressing : struct, IAddressing => TryLoadLinear<T, TAddressing>(c, o, TAddressing.Linear(c, o, sizeof(T), isWrite: false), out value);
+
+    /// <summary>Loads from an address; of the addressing, only whether it is tentative counts.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool TryLoadLinear<T, TAddressing>(CpuState* c, Op* o, ulong linear, out T value)
+        where T : unmanaged
+        where TAddressing : struct, IAddressing
+    {
+        TlbEntry* entry = Entry(c, linear);
+        if (TAddressing.IsTentative)
+        {
+            if (entry->ReadTag != (linear + (ulong)(sizeof(T) - 1)) >> 12)
+            {
+                value = default;
+                return false;
+            }
+
+            value = *(T*)(linear + (ulong)entry->Addend);
+            return true;
+        }
+
+        T* pointer = ReadLinear<T>(c, o, linear);
+        value = pointer != null ? *pointer : default;
+        return pointer != null;
+    }
+
+    /// <summary>Gives the operand of the instruction to be read and written. False: stopped. Call <see cref="Commit"/> after the store.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool TryModify<T, TAddressing>(CpuState* c, Op* o, out T* memory)
+        where T : unmanaged
+        where TAddressing : struct, IAddressing
+    {
+        ulong linear = TAddressing.Linear(c, o, sizeof(T), isWrite: true);
+        if (TAddressing.IsTentative)
+        {
+            TlbEntry* entry = Entry(c, linear);
+            memory = (T*)(linear + (ulong)entry->Addend);
+            return entry->WriteTag == (linear + (ulong)(sizeof(T) - 1)) >> 12;
+        }
+
+        memory = ModifyLinear<T>(c, o, linear);
+        return memory != null;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static T* ReadLinear<T>(CpuState* c, Op* o, ulong linear)
@@ -43,16 +91,19 @@ internal static unsafe class Mem
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool WriteLinear<T>(CpuState* c, Op* o, ulong linear, T value)
+        where T : unmanaged, IBinaryInteger<T> => WriteLinear<T, Flat>(c, o, linear, value);
+
+    /// <summary>Stores at an address; of the addressing, only whether it is tentative counts.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool WriteLinear<T, TAddressing>(CpuState* c, Op* o, ulong linear, T value)
         where T : unmanaged, IBinaryInteger<T>
+        where TAddressing : struct, IAddressing
     {
         TlbEntry* entry = Entry(c, linear);
-        if (entry->WriteTag == (linear + (ulong)(sizeof(T) - 1)) >> 12)
-        {
-            *(T*)(linear + (ulong)entry->Addend) = value;
-            return true;
-        }
-
-        return WriteSlow(c, o, linear, sizeof(T), ulong.CreateTruncating(value));
+        if (entry->WriteTag != (linear + (ulong)(sizeof(T) - 1)) >> 12)
+            return !TAddressing.IsTentative && WriteSlow(c, o, linear, sizeof(T), ulong.CreateTruncating(value));
+        *(T*)(linear + (ulong)entry->Addend) = value;
+        return true;
     }
 
     /// <summary>Stores 16 bytes, all or nothing.</summary>
@@ -101,6 +152,15 @@ internal static unsafe class Mem
     {
         if (pointer == c->Staging)
             CommitSlow(c);
+    }
+
+    /// <summary>The same behind <see cref="Modify"/>: a tentative access is never staged.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Commit<TAddressing>(CpuState* c, void* pointer)
+        where TAddressing : struct, IAddressing
+    {
+        if (!TAddressing.IsTentative)
+            Commit(c, pointer);
     }
 
     /// <summary>Reads any number of bytes up to 4096 into the start of <see cref="CpuState.Staging"/>, or gives a direct pointer.</summary>

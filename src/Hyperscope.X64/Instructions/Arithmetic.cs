@@ -77,14 +77,14 @@ internal static unsafe class Arithmetic
 
     private static delegate*<CpuState*, Op*, Op*> ToRm<TOp>(in Insn insn)
         where TOp : struct, IBinaryOp => !insn.IsMemory ? Handlers.Sized<ToRegister<TOp, RegisterOperand>>(insn)
-        : insn.HasLock ? Handlers.Sized<ToMemoryLocked<TOp, RegisterOperand>>(insn) : Handlers.Sized<ToMemory<TOp, RegisterOperand>>(insn);
+        : insn.HasLock ? Handlers.Access<ToMemoryLocked<TOp, RegisterOperand>>(insn) : Handlers.Access<ToMemory<TOp, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> ToReg<TOp>(in Insn insn)
-        where TOp : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<RegisterMemory<TOp>>(insn) : Handlers.Sized<ToRegister<TOp, RegisterOperand>>(insn);
+        where TOp : struct, IBinaryOp => insn.IsMemory ? Handlers.Access<RegisterMemory<TOp>>(insn) : Handlers.Sized<ToRegister<TOp, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> Immediate<TOp>(in Insn insn)
         where TOp : struct, IBinaryOp => !insn.IsMemory ? Handlers.Sized<ToRegister<TOp, ImmediateOperand>>(insn)
-        : insn.HasLock ? Handlers.Sized<ToMemoryLocked<TOp, ImmediateOperand>>(insn) : Handlers.Sized<ToMemory<TOp, ImmediateOperand>>(insn);
+        : insn.HasLock ? Handlers.Access<ToMemoryLocked<TOp, ImmediateOperand>>(insn) : Handlers.Access<ToMemory<TOp, ImmediateOperand>>(insn);
 
     private static void AddCompare<TTest>(OpcodeMap map, int first, string name, ulong writes)
         where TTest : struct, IBinaryOp, IFusedTest
@@ -121,13 +121,13 @@ internal static unsafe class Arithmetic
     }
 
     private static delegate*<CpuState*, Op*, Op*> CompareRm<TTest>(in Insn insn)
-        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareMemory<TTest, RegisterOperand>>(insn) : Handlers.Sized<CompareRegister<TTest, RegisterOperand>>(insn);
+        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Access<CompareMemory<TTest, RegisterOperand>>(insn) : Handlers.Sized<CompareRegister<TTest, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> CompareReg<TTest>(in Insn insn)
-        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareRegisterMemory<TTest>>(insn) : Handlers.Sized<CompareRegister<TTest, RegisterOperand>>(insn);
+        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Access<CompareRegisterMemory<TTest>>(insn) : Handlers.Sized<CompareRegister<TTest, RegisterOperand>>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> CompareImmediate<TTest>(in Insn insn)
-        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Sized<CompareMemory<TTest, ImmediateOperand>>(insn)
+        where TTest : struct, IBinaryOp => insn.IsMemory ? Handlers.Access<CompareMemory<TTest, ImmediateOperand>>(insn)
         : Handlers.Sized<CompareRegister<TTest, ImmediateOperand>>(insn);
 
     // Byte form at the opcode, the other sizes behind it.
@@ -140,7 +140,7 @@ internal static unsafe class Arithmetic
 
     private static delegate*<CpuState*, Op*, Op*> Unary<TOp>(in Insn insn)
         where TOp : struct, IUnaryOp => !insn.IsMemory ? Handlers.Sized<UnaryRegister<TOp>>(insn)
-        : insn.HasLock ? Handlers.Sized<LockedUnaryMemory<TOp>>(insn) : Handlers.Sized<UnaryMemory<TOp>>(insn);
+        : insn.HasLock ? Handlers.Access<LockedUnaryMemory<TOp>>(insn) : Handlers.Access<UnaryMemory<TOp>>(insn);
 
     internal readonly struct Add : IBinaryOp
     {
@@ -293,10 +293,9 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* right = Mem.Read<T, TAddressing>(c, o);
-            if (right == null)
+            if (!Mem.TryLoad<T, TAddressing>(c, o, out T right))
                 return false;
-            Handlers.Set(c, o->D, TOp.Apply(c, Handlers.Get<T>(c, o->D), *right));
+            Handlers.Set(c, o->D, TOp.Apply(c, Handlers.Get<T>(c, o->D), right));
             return true;
         }
     }
@@ -309,11 +308,10 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* memory = Mem.Modify<T, TAddressing>(c, o);
-            if (memory == null)
+            if (!Mem.TryModify<T, TAddressing>(c, o, out T* memory))
                 return false;
             *memory = TOp.Apply(c, *memory, TRight.Get<T>(c, o));
-            Mem.Commit(c, memory);
+            Mem.Commit<TAddressing>(c, memory);
             return true;
         }
     }
@@ -326,15 +324,15 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* memory = Mem.Modify<T, TAddressing>(c, o);
-            return memory != null && Locked<TOp, T>(c, memory, TRight.Get<T>(c, o));
+            return Mem.TryModify<T, TAddressing>(c, o, out T* memory) && Locked<TOp, T, TAddressing>(c, memory, TRight.Get<T>(c, o));
         }
     }
 
     // ADC and SBB read the carry, so each attempt starts from the flags as they were.
-    private static bool Locked<TOp, T>(CpuState* c, T* memory, T right)
+    private static bool Locked<TOp, T, TAddressing>(CpuState* c, T* memory, T right)
         where TOp : struct, IBinaryOp
         where T : unmanaged, IBinaryInteger<T>
+        where TAddressing : struct, IAddressing
     {
         ulong result = c->FlagResult, aux = c->FlagAux;
         T seen = *memory;
@@ -348,7 +346,7 @@ internal static unsafe class Arithmetic
                 break;
         }
 
-        Mem.Commit(c, memory);
+        Mem.Commit<TAddressing>(c, memory);
         return true;
     }
 
@@ -372,10 +370,9 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* right = Mem.Read<T, TAddressing>(c, o);
-            if (right == null)
+            if (!Mem.TryLoad<T, TAddressing>(c, o, out T right))
                 return false;
-            _ = TOp.Apply(c, Handlers.Get<T>(c, o->D), *right);
+            _ = TOp.Apply(c, Handlers.Get<T>(c, o->D), right);
             return true;
         }
     }
@@ -388,10 +385,9 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* left = Mem.Read<T, TAddressing>(c, o);
-            if (left == null)
+            if (!Mem.TryLoad<T, TAddressing>(c, o, out T left))
                 return false;
-            _ = TOp.Apply(c, *left, TRight.Get<T>(c, o));
+            _ = TOp.Apply(c, left, TRight.Get<T>(c, o));
             return true;
         }
     }
@@ -415,11 +411,10 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* memory = Mem.Modify<T, TAddressing>(c, o);
-            if (memory == null)
+            if (!Mem.TryModify<T, TAddressing>(c, o, out T* memory))
                 return false;
             *memory = TOp.Apply(c, *memory);
-            Mem.Commit(c, memory);
+            Mem.Commit<TAddressing>(c, memory);
             return true;
         }
     }
@@ -431,8 +426,7 @@ internal static unsafe class Arithmetic
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* memory = Mem.Modify<T, TAddressing>(c, o);
-            if (memory == null)
+            if (!Mem.TryModify<T, TAddressing>(c, o, out T* memory))
                 return false;
             ulong result = c->FlagResult, aux = c->FlagAux;
             T seen = *memory;
@@ -446,7 +440,7 @@ internal static unsafe class Arithmetic
                     break;
             }
 
-            Mem.Commit(c, memory);
+            Mem.Commit<TAddressing>(c, memory);
             return true;
         }
     }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using Hyperscope.X64.Decoding;
 using Hyperscope.X64.Execution;
 
@@ -7,6 +8,8 @@ namespace Hyperscope.X64.Instructions;
 /// <summary>Near Jcc, JMP, CALL, RET, LOOP and JCXZ, and compares joined with a conditional branch.</summary>
 internal static unsafe class Branches
 {
+    private const int Rsp = 4;
+
     public static void Register(OpcodeMap map)
     {
         for (int condition = 0; condition < 16; condition++)
@@ -19,7 +22,7 @@ internal static unsafe class Branches
         map.Add(0xE9, new OpcodeRow("jmp", Encoding.RelZ | Encoding.Force64, Direct) { Flags = RowFlags.EndsBlock });
         map.Add(0xE8, new OpcodeRow("call", Encoding.RelZ | Encoding.Force64, static (in insn) => insn.OperandSize switch
         {
-            8 => &CallDirect<ulong>,
+            8 => &CallDirectQuick,
             4 => &CallDirect<uint>,
             _ => &CallDirect<ushort>,
         })
@@ -84,24 +87,70 @@ internal static unsafe class Branches
 
     // A target outside the canonical range or the segment limit faults at the branch's target fetch in 64-bit code, which is where
     // processors of the AMD kind report it too; outside 64-bit code the fetch checks the limit.
+    // The 64-bit forms are attempted without a slow path first, like those of Handlers.Access. 64-bit near branches exist in 64-bit code only.
+    private static Op* CallDirectQuick(CpuState* c, Op* o)
+    {
+        if (!Stack.Push<ulong, QuickBase>(c, o, ReturnAddress(o)))
+            return CallDirect<ulong>(c, o);
+        return Chain.Taken(c, o);
+    }
+
+    private static Op* CallRegisterQuick(CpuState* c, Op* o)
+    {
+        ulong target = Handlers.Get<ulong>(c, o->D);
+        if (!Stack.Push<ulong, QuickBase>(c, o, ReturnAddress(o)))
+            return CallRegister<ulong>(c, o);
+        return Chain.Indirect(c, o, target);
+    }
+
+    private static Op* CallMemoryQuick(CpuState* c, Op* o)
+    {
+        if (!Mem.TryLoad<ulong, QuickIndexed>(c, o, out ulong target))
+            return CallMemory<ulong, Flat>(c, o);
+        if (!Stack.Push<ulong, QuickBase>(c, o, ReturnAddress(o)))
+            return CallMemory<ulong, Flat>(c, o);
+        return Chain.Indirect(c, o, target);
+    }
+
+    private static Op* JumpMemoryQuick(CpuState* c, Op* o)
+    {
+        if (!Mem.TryLoad<ulong, QuickIndexed>(c, o, out ulong target))
+            return JumpMemory<ulong, Flat>(c, o);
+        return Chain.Indirect(c, o, target);
+    }
+
+    private static Op* ReturnQuick(CpuState* c, Op* o)
+    {
+        if (!Stack.TryLoad<ulong, QuickBase>(c, o, Rsp, out ulong target))
+            return Return<ulong>(c, o);
+        c->R[Rsp] += sizeof(ulong) + (ulong)o->Immediate;
+        return Chain.Indirect(c, o, target);
+    }
+
+    // Worked out when the block was made.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong ReturnAddress(Op* o) => ((BlockExit*)(o + 1))->NextRip;
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static Op* CallDirect<T>(CpuState* c, Op* o)
         where T : unmanaged, IBinaryInteger<T> =>
         Stack.Push<T>(c, o, T.CreateTruncating(o->NextRip)) ? Chain.Taken(c, o) : null;
 
     private static delegate*<CpuState*, Op*, Op*> CallIndirectForm(in Insn insn) => insn.OperandSize switch
     {
-        8 => !insn.IsMemory ? &CallRegister<ulong> : insn.IsFlat ? &CallMemory<ulong, Flat> : &CallMemory<ulong, Segmented>,
+        8 => !insn.IsMemory ? &CallRegisterQuick : insn.IsFlat ? &CallMemoryQuick : &CallMemory<ulong, Segmented>,
         4 => !insn.IsMemory ? &CallRegister<uint> : &CallMemory<uint, Segmented>,
         _ => !insn.IsMemory ? &CallRegister<ushort> : &CallMemory<ushort, Segmented>,
     };
 
     private static delegate*<CpuState*, Op*, Op*> JumpIndirectForm(in Insn insn) => insn.OperandSize switch
     {
-        8 => !insn.IsMemory ? &JumpRegister<ulong> : insn.IsFlat ? &JumpMemory<ulong, Flat> : &JumpMemory<ulong, Segmented>,
+        8 => !insn.IsMemory ? &JumpRegister<ulong> : insn.IsFlat ? &JumpMemoryQuick : &JumpMemory<ulong, Segmented>,
         4 => !insn.IsMemory ? &JumpRegister<uint> : &JumpMemory<uint, Segmented>,
         _ => !insn.IsMemory ? &JumpRegister<ushort> : &JumpMemory<ushort, Segmented>,
     };
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static Op* CallRegister<T>(CpuState* c, Op* o)
         where T : unmanaged, IBinaryInteger<T>
     {
@@ -109,6 +158,7 @@ internal static unsafe class Branches
         return Stack.Push<T>(c, o, T.CreateTruncating(o->NextRip)) ? Chain.Indirect(c, o, target) : null;
     }
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static Op* CallMemory<T, TAddressing>(CpuState* c, Op* o)
         where T : unmanaged, IBinaryInteger<T>
         where TAddressing : struct, IAddressing
@@ -123,6 +173,7 @@ internal static unsafe class Branches
     private static Op* JumpRegister<T>(CpuState* c, Op* o)
         where T : unmanaged, IBinaryInteger<T> => Chain.Indirect(c, o, ulong.CreateTruncating(Handlers.Get<T>(c, o->D)));
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static Op* JumpMemory<T, TAddressing>(CpuState* c, Op* o)
         where T : unmanaged, IBinaryInteger<T>
         where TAddressing : struct, IAddressing
@@ -133,11 +184,12 @@ internal static unsafe class Branches
 
     private static delegate*<CpuState*, Op*, Op*> ReturnForm(in Insn insn) => insn.OperandSize switch
     {
-        8 => &Return<ulong>,
+        8 => &ReturnQuick,
         4 => &Return<uint>,
         _ => &Return<ushort>,
     };
 
+    [MethodImpl(MethodImplOptions.NoInlining)]
     private static Op* Return<T>(CpuState* c, Op* o)
         where T : unmanaged, IBinaryInteger<T>
     {
@@ -164,20 +216,29 @@ internal static unsafe class Branches
     /// <summary>Joins a compare of rm with a register.</summary>
     public static delegate*<CpuState*, Op*, Op*> FuseRm<TTest>(in Insn insn, int condition)
         where TTest : struct, IBinaryOp, IFusedTest => insn.IsMemory
-        ? insn.IsFlat ? Pick<Fused<TTest, MemoryRegisterOperands>>(insn, condition) : null
+        ? PickMemory<TTest, MemoryRegisterOperands<QuickBase>, MemoryRegisterOperands<QuickIndexed>, MemoryRegisterOperands<Flat>>(insn, condition)
         : Pick<Fused<TTest, RegisterOperands>>(insn, condition);
 
     /// <summary>Joins a compare of a register with rm.</summary>
     public static delegate*<CpuState*, Op*, Op*> FuseReg<TTest>(in Insn insn, int condition)
         where TTest : struct, IBinaryOp, IFusedTest => insn.IsMemory
-        ? insn.IsFlat ? Pick<Fused<TTest, RegisterMemoryOperands>>(insn, condition) : null
+        ? PickMemory<TTest, RegisterMemoryOperands<QuickBase>, RegisterMemoryOperands<QuickIndexed>, RegisterMemoryOperands<Flat>>(insn, condition)
         : Pick<Fused<TTest, RegisterOperands>>(insn, condition);
 
     /// <summary>Joins a compare of rm or the accumulator with an immediate.</summary>
     public static delegate*<CpuState*, Op*, Op*> FuseImmediate<TTest>(in Insn insn, int condition)
         where TTest : struct, IBinaryOp, IFusedTest => insn.IsMemory
-        ? insn.IsFlat ? Pick<Fused<TTest, MemoryImmediateOperands>>(insn, condition) : null
+        ? PickMemory<TTest, MemoryImmediateOperands<QuickBase>, MemoryImmediateOperands<QuickIndexed>, MemoryImmediateOperands<Flat>>(insn, condition)
         : Pick<Fused<TTest, ImmediateOperands>>(insn, condition);
+
+    // As with Handlers.Access, the first attempt has no slow path.
+    private static delegate*<CpuState*, Op*, Op*> PickMemory<TTest, TBase, TIndexed, TSlow>(in Insn insn, int condition)
+        where TTest : struct, IBinaryOp, IFusedTest
+        where TBase : struct, IOperands
+        where TIndexed : struct, IOperands
+        where TSlow : struct, IOperands => !insn.IsFlat ? null
+        : insn.Index == CpuState.ZeroRegister ? Pick<Attempt<TTest, TBase, TSlow>>(insn, condition)
+        : Pick<Attempt<TTest, TIndexed, TSlow>>(insn, condition);
 
     private static delegate*<CpuState*, Op*, Op*> Pick<TFused>(in Insn insn, int condition)
         where TFused : struct, IFused => insn.OperandSize switch
@@ -216,11 +277,8 @@ internal static unsafe class Branches
 
     private interface IOperands
     {
-        /// <summary>Null: the access stopped the instruction.</summary>
-        static abstract T* Left<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T>;
-
-        static abstract T* Right<T>(CpuState* c, Op* o)
+        /// <summary>Loads both operands. False: the access stopped the instruction.</summary>
+        static abstract bool TryLoad<T>(CpuState* c, Op* o, out T left, out T right)
             where T : unmanaged, IBinaryInteger<T>;
     }
 
@@ -228,63 +286,95 @@ internal static unsafe class Branches
         where TTest : struct, IBinaryOp, IFusedTest
         where TOperands : struct, IOperands
     {
+        [MethodImpl(MethodImplOptions.NoInlining)]
         public static Op* Run<TCondition, T>(CpuState* c, Op* o)
             where TCondition : struct, ICondition
             where T : unmanaged, IBinaryInteger<T>
         {
-            T* left = TOperands.Left<T>(c, o);
-            T* right = TOperands.Right<T>(c, o);
-            if (left == null || right == null)
+            if (!TOperands.TryLoad(c, o, out T left, out T right))
                 return null;
-            T a = *left, b = *right;
-            _ = TTest.Apply(c, a, b);
-            return TTest.Test<TCondition, T>(a, b) ? Chain.Taken(c, o) : Chain.Next(c, o);
+            _ = TTest.Apply(c, left, right);
+            if (TTest.Test<TCondition, T>(left, right))
+                return Chain.Taken(c, o);
+            return Chain.Next(c, o);
+        }
+    }
+
+    private readonly struct Attempt<TTest, TQuick, TSlow> : IFused
+        where TTest : struct, IBinaryOp, IFusedTest
+        where TQuick : struct, IOperands
+        where TSlow : struct, IOperands
+    {
+        public static Op* Run<TCondition, T>(CpuState* c, Op* o)
+            where TCondition : struct, ICondition
+            where T : unmanaged, IBinaryInteger<T>
+        {
+            if (!TQuick.TryLoad(c, o, out T left, out T right))
+                return Fused<TTest, TSlow>.Run<TCondition, T>(c, o);
+            _ = TTest.Apply(c, left, right);
+            if (TTest.Test<TCondition, T>(left, right))
+                return Chain.Taken(c, o);
+            return Chain.Next(c, o);
         }
     }
 
     private readonly struct RegisterOperands : IOperands
     {
-        public static T* Left<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => (T*)((byte*)c + o->D);
-
-        public static T* Right<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => (T*)((byte*)c + o->S);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool TryLoad<T>(CpuState* c, Op* o, out T left, out T right)
+            where T : unmanaged, IBinaryInteger<T>
+        {
+            left = Handlers.Get<T>(c, o->D);
+            right = Handlers.Get<T>(c, o->S);
+            return true;
+        }
     }
 
-    // Immediates are stored little-endian and sign-extended, so their low bytes are the operand at every size.
     private readonly struct ImmediateOperands : IOperands
     {
-        public static T* Left<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => (T*)((byte*)c + o->D);
-
-        public static T* Right<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => (T*)&o->Immediate;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool TryLoad<T>(CpuState* c, Op* o, out T left, out T right)
+            where T : unmanaged, IBinaryInteger<T>
+        {
+            left = Handlers.Get<T>(c, o->D);
+            right = T.CreateTruncating(o->Immediate);
+            return true;
+        }
     }
 
-    private readonly struct MemoryRegisterOperands : IOperands
+    private readonly struct MemoryRegisterOperands<TAddressing> : IOperands
+        where TAddressing : struct, IAddressing
     {
-        public static T* Left<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => Mem.Read<T, Flat>(c, o);
-
-        public static T* Right<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => (T*)((byte*)c + o->S);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool TryLoad<T>(CpuState* c, Op* o, out T left, out T right)
+            where T : unmanaged, IBinaryInteger<T>
+        {
+            right = Handlers.Get<T>(c, o->S);
+            return Mem.TryLoad<T, TAddressing>(c, o, out left);
+        }
     }
 
-    private readonly struct RegisterMemoryOperands : IOperands
+    private readonly struct RegisterMemoryOperands<TAddressing> : IOperands
+        where TAddressing : struct, IAddressing
     {
-        public static T* Left<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => (T*)((byte*)c + o->D);
-
-        public static T* Right<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => Mem.Read<T, Flat>(c, o);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool TryLoad<T>(CpuState* c, Op* o, out T left, out T right)
+            where T : unmanaged, IBinaryInteger<T>
+        {
+            left = Handlers.Get<T>(c, o->D);
+            return Mem.TryLoad<T, TAddressing>(c, o, out right);
+        }
     }
 
-    private readonly struct MemoryImmediateOperands : IOperands
+    private readonly struct MemoryImmediateOperands<TAddressing> : IOperands
+        where TAddressing : struct, IAddressing
     {
-        public static T* Left<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => Mem.Read<T, Flat>(c, o);
-
-        public static T* Right<T>(CpuState* c, Op* o)
-            where T : unmanaged, IBinaryInteger<T> => (T*)&o->Immediate;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static bool TryLoad<T>(CpuState* c, Op* o, out T left, out T right)
+            where T : unmanaged, IBinaryInteger<T>
+        {
+            right = T.CreateTruncating(o->Immediate);
+            return Mem.TryLoad<T, TAddressing>(c, o, out left);
+        }
     }
 }

@@ -15,10 +15,10 @@ internal static unsafe class Moves
         map.Add(0x8B, new OpcodeRow("mov", Encoding.RegD | Encoding.RmS, LoadOrMove));
         map.AddGroup(0xC6, 0, new OpcodeRow("mov", Encoding.RmD | Encoding.Imm8 | Encoding.Byte, StoreImmediate));
         map.AddGroup(0xC7, 0, new OpcodeRow("mov", Encoding.RmD | Encoding.ImmZ, StoreImmediate));
-        map.Add(0xA0, new OpcodeRow("mov", Encoding.AccD | Encoding.Moffs | Encoding.Byte, Handlers.Sized<Load>));
-        map.Add(0xA1, new OpcodeRow("mov", Encoding.AccD | Encoding.Moffs, Handlers.Sized<Load>));
-        map.Add(0xA2, new OpcodeRow("mov", Encoding.Moffs | Encoding.Byte, Handlers.Sized<Store>));
-        map.Add(0xA3, new OpcodeRow("mov", Encoding.Moffs, Handlers.Sized<Store>));
+        map.Add(0xA0, new OpcodeRow("mov", Encoding.AccD | Encoding.Moffs | Encoding.Byte, Handlers.Access<Load>));
+        map.Add(0xA1, new OpcodeRow("mov", Encoding.AccD | Encoding.Moffs, Handlers.Access<Load>));
+        map.Add(0xA2, new OpcodeRow("mov", Encoding.Moffs | Encoding.Byte, Handlers.Access<Store>));
+        map.Add(0xA3, new OpcodeRow("mov", Encoding.Moffs, Handlers.Access<Store>));
         for (int register = 0; register < 8; register++)
         {
             map.Add(0xB0 + register, new OpcodeRow("mov", Encoding.OpcodeD | Encoding.Imm8 | Encoding.Byte, Handlers.Sized<MoveImmediate>));
@@ -42,7 +42,7 @@ internal static unsafe class Moves
         map.Add(0x0FBE, new OpcodeRow("movsx", Encoding.RegD | Encoding.RmS | Encoding.ByteSource, Extension<SignExtend, byte>));
         map.Add(0x0FBF, new OpcodeRow("movsx", Encoding.RegD | Encoding.RmS | Encoding.WordSource, Extension<SignExtend, ushort>));
         map.Add(0x63, new OpcodeRow("movsxd", Encoding.RegD | Encoding.RmS, MoveSignExtendDoubleword));
-        map.Add(0x8D, new OpcodeRow("lea", Encoding.RegD, Handlers.Sized<LoadAddress>) { Flags = RowFlags.MemoryOnly });
+        map.Add(0x8D, new OpcodeRow("lea", Encoding.RegD, Handlers.Access<LoadAddress>) { Flags = RowFlags.MemoryOnly });
         map.Add(0x86, new OpcodeRow("xchg", Encoding.RmD | Encoding.RegS | Encoding.Byte, ExchangeForm) { Flags = RowFlags.Lockable });
         map.Add(0x87, new OpcodeRow("xchg", Encoding.RmD | Encoding.RegS, ExchangeForm) { Flags = RowFlags.Lockable });
         map.Add(0x98, new OpcodeRow("cbw", Encoding.None, Handlers.Sized<ConvertAccumulator>));
@@ -70,7 +70,7 @@ internal static unsafe class Moves
         where TCondition : struct, ICondition
     {
         map.Add(0x0F40 + code, new OpcodeRow("cmovcc", Encoding.RegD | Encoding.RmS, static (in insn) =>
-            insn.IsMemory ? Handlers.Sized<ConditionalLoad<TCondition>>(insn) : Handlers.Sized<ConditionalMove<TCondition>>(insn))
+            insn.IsMemory ? Handlers.Access<ConditionalLoad<TCondition>>(insn) : Handlers.Sized<ConditionalMove<TCondition>>(insn))
         { Reads = Rflags.Arithmetic });
         map.Add(0x0F90 + code, new OpcodeRow("setcc", Encoding.RmD | Encoding.Byte, static (in insn) =>
             insn.IsMemory ? Handlers.Addressed<StoreCondition<TCondition>>(insn) : Handlers.Plain<SetCondition<TCondition>>(insn))
@@ -78,21 +78,21 @@ internal static unsafe class Moves
     }
 
     private static delegate*<CpuState*, Op*, Op*> StoreOrMove(in Insn insn) =>
-        insn.IsMemory ? Handlers.Sized<Store>(insn) : Handlers.Sized<Move>(insn);
+        insn.IsMemory ? Handlers.Access<Store>(insn) : Handlers.Sized<Move>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> LoadOrMove(in Insn insn) =>
-        insn.IsMemory ? Handlers.Sized<Load>(insn) : Handlers.Sized<Move>(insn);
+        insn.IsMemory ? Handlers.Access<Load>(insn) : Handlers.Sized<Move>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> StoreImmediate(in Insn insn) =>
-        insn.IsMemory ? Handlers.Sized<StoreConstant>(insn) : Handlers.Sized<MoveImmediate>(insn);
+        insn.IsMemory ? Handlers.Access<StoreConstant>(insn) : Handlers.Sized<MoveImmediate>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> ExchangeForm(in Insn insn) =>
-        insn.IsMemory ? Handlers.Sized<ExchangeMemory>(insn) : Handlers.Sized<Exchange>(insn);
+        insn.IsMemory ? Handlers.Access<ExchangeMemory>(insn) : Handlers.Sized<Exchange>(insn);
 
     private static delegate*<CpuState*, Op*, Op*> Extension<TExtend, TSource>(in Insn insn)
         where TExtend : struct, IExtension
         where TSource : unmanaged, IBinaryInteger<TSource> =>
-        insn.IsMemory ? Handlers.Sized<LoadExtended<TExtend, TSource>>(insn) : Handlers.Sized<MoveExtended<TExtend, TSource>>(insn);
+        insn.IsMemory ? Handlers.Access<LoadExtended<TExtend, TSource>>(insn) : Handlers.Sized<MoveExtended<TExtend, TSource>>(insn);
 
     // 63 is MOVSXD in 64-bit code (a plain MOV without REX.W) and ARPL elsewhere, which the segment instructions provide.
     private static delegate*<CpuState*, Op*, Op*> MoveSignExtendDoubleword(in Insn insn)
@@ -135,10 +135,9 @@ internal static unsafe class Moves
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* value = Mem.Read<T, TAddressing>(c, o);
-            if (value == null)
+            if (!Mem.TryLoad<T, TAddressing>(c, o, out T value))
                 return false;
-            Handlers.Set(c, o->D, *value);
+            Handlers.Set(c, o->D, value);
             return true;
         }
     }
@@ -199,10 +198,9 @@ internal static unsafe class Moves
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            TSource* value = Mem.Read<TSource, TAddressing>(c, o);
-            if (value == null)
+            if (!Mem.TryLoad<TSource, TAddressing>(c, o, out TSource value))
                 return false;
-            Handlers.Set(c, o->D, TExtend.Extend<TSource, T>(*value));
+            Handlers.Set(c, o->D, TExtend.Extend<TSource, T>(value));
             return true;
         }
     }
@@ -213,8 +211,8 @@ internal static unsafe class Moves
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            ulong address = Flat.Linear(c, o, 0, false);
-            if (typeof(TAddressing) != typeof(Flat))
+            ulong address = typeof(TAddressing) == typeof(QuickBase) ? QuickBase.Linear(c, o, 0, false) : Flat.Linear(c, o, 0, false);
+            if (typeof(TAddressing) == typeof(Segmented))
                 address &= OpBits.AddressMask(o->Bits);
             Handlers.Set(c, o->D, T.CreateTruncating(address));
             return true;
@@ -254,11 +252,10 @@ internal static unsafe class Moves
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* memory = Mem.Modify<T, TAddressing>(c, o);
-            if (memory == null)
+            if (!Mem.TryModify<T, TAddressing>(c, o, out T* memory))
                 return false;
             T old = Atomic.Exchange(memory, Handlers.Get<T>(c, o->S));
-            Mem.Commit(c, memory);
+            Mem.Commit<TAddressing>(c, memory);
             Handlers.Set(c, o->S, old);
             return true;
         }
@@ -328,10 +325,9 @@ internal static unsafe class Moves
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* value = Mem.Read<T, TAddressing>(c, o);
-            if (value == null)
+            if (!Mem.TryLoad<T, TAddressing>(c, o, out T value))
                 return false;
-            Handlers.Set(c, o->D, TCondition.Test(c) ? *value : Handlers.Get<T>(c, o->D));
+            Handlers.Set(c, o->D, TCondition.Test(c) ? value : Handlers.Get<T>(c, o->D));
             return true;
         }
     }

@@ -14,17 +14,17 @@ internal static unsafe class Stack
     {
         for (int register = 0; register < 8; register++)
         {
-            map.Add(0x50 + register, new OpcodeRow("push", Encoding.OpcodeD | Encoding.Default64, Handlers.Sized<PushRegister>));
-            map.Add(0x58 + register, new OpcodeRow("pop", Encoding.OpcodeD | Encoding.Default64, Handlers.Sized<PopRegister>));
+            map.Add(0x50 + register, new OpcodeRow("push", Encoding.OpcodeD | Encoding.Default64, Handlers.Access<PushRegister>));
+            map.Add(0x58 + register, new OpcodeRow("pop", Encoding.OpcodeD | Encoding.Default64, Handlers.Access<PopRegister>));
         }
 
-        map.Add(0x68, new OpcodeRow("push", Encoding.ImmZ | Encoding.Default64, Handlers.Sized<PushImmediate>));
-        map.Add(0x6A, new OpcodeRow("push", Encoding.Imm8Signed | Encoding.Default64, Handlers.Sized<PushImmediate>));
+        map.Add(0x68, new OpcodeRow("push", Encoding.ImmZ | Encoding.Default64, Handlers.Access<PushImmediate>));
+        map.Add(0x6A, new OpcodeRow("push", Encoding.Imm8Signed | Encoding.Default64, Handlers.Access<PushImmediate>));
         map.AddGroup(0xFF, 6, new OpcodeRow("push", Encoding.RmD | Encoding.Default64, static (in insn) =>
-            insn.IsMemory ? Handlers.Sized<PushMemory>(insn) : Handlers.Sized<PushRegister>(insn)));
+            insn.IsMemory ? Handlers.Access<PushMemory>(insn) : Handlers.Access<PushRegister>(insn)));
         map.AddGroup(0x8F, 0, new OpcodeRow("pop", Encoding.RmD | Encoding.Default64, static (in insn) =>
-            insn.IsMemory ? Handlers.Sized<PopMemory>(insn) : Handlers.Sized<PopRegister>(insn)));
-        map.Add(0xC9, new OpcodeRow("leave", Encoding.Default64, Handlers.Sized<Leave>));
+            insn.IsMemory ? Handlers.Sized<PopMemory>(insn) : Handlers.Access<PopRegister>(insn)));
+        map.Add(0xC9, new OpcodeRow("leave", Encoding.Default64, Handlers.Access<Leave>));
     }
 
     /// <summary>The linear address of a stack access at <paramref name="offset"/>, in the stack segment.</summary>
@@ -43,10 +43,16 @@ internal static unsafe class Stack
     /// <summary>Pushes one operand. False: stopped, nothing happened.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool Push<T>(CpuState* c, Op* o, T value)
+        where T : unmanaged, IBinaryInteger<T> => Push<T, Flat>(c, o, value);
+
+    /// <summary>The same; tentative addressing stands for 64-bit code.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool Push<T, TAddressing>(CpuState* c, Op* o, T value)
         where T : unmanaged, IBinaryInteger<T>
+        where TAddressing : struct, IAddressing
     {
-        ulong pointer = Moved(c, o, -sizeof(T));
-        if (!Mem.WriteLinear(c, o, Linear(c, o, pointer, sizeof(T), true), value))
+        ulong pointer = TAddressing.IsTentative ? c->R[Rsp] - (ulong)sizeof(T) : Moved(c, o, -sizeof(T));
+        if (!Mem.WriteLinear<T, TAddressing>(c, o, TAddressing.IsTentative ? pointer : Linear(c, o, pointer, sizeof(T), true), value))
             return false;
         c->R[Rsp] = pointer;
         return true;
@@ -57,9 +63,22 @@ internal static unsafe class Stack
     public static T* Top<T>(CpuState* c, Op* o)
         where T : unmanaged, IBinaryInteger<T> => Mem.ReadLinear<T>(c, o, Linear(c, o, c->R[Rsp], sizeof(T), false));
 
+    /// <summary>Loads what a register points to on the stack; tentative addressing stands for 64-bit code. False: stopped.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool TryLoad<T, TAddressing>(CpuState* c, Op* o, int register, out T value)
+        where T : unmanaged, IBinaryInteger<T>
+        where TAddressing : struct, IAddressing => Mem.TryLoadLinear<T, TAddressing>(
+        c, o, TAddressing.IsTentative ? c->R[register] : Linear(c, o, c->R[register], sizeof(T), false), out value);
+
     /// <summary>Releases bytes of the stack.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Drop(CpuState* c, Op* o, int bytes) => c->R[Rsp] = Moved(c, o, bytes);
+    public static void Drop(CpuState* c, Op* o, int bytes) => Drop<Flat>(c, o, bytes);
+
+    /// <summary>The same; tentative addressing stands for 64-bit code.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Drop<TAddressing>(CpuState* c, Op* o, int bytes)
+        where TAddressing : struct, IAddressing =>
+        c->R[Rsp] = TAddressing.IsTentative ? c->R[Rsp] + (ulong)bytes : Moved(c, o, bytes);
 
     private static ulong StackMask(CpuState* c) => c->Ss.Default32 ? 0xFFFF_FFFF : 0xFFFF;
 
@@ -70,14 +89,14 @@ internal static unsafe class Stack
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
-            where TAddressing : struct, IAddressing => Push(c, o, Handlers.Get<T>(c, o->D));
+            where TAddressing : struct, IAddressing => Push<T, TAddressing>(c, o, Handlers.Get<T>(c, o->D));
     }
 
     private readonly struct PushImmediate : ISized
     {
         public static bool Run<T, TAddressing>(CpuState* c, Op* o)
             where T : unmanaged, IBinaryInteger<T>
-            where TAddressing : struct, IAddressing => Push(c, o, T.CreateTruncating(o->Immediate));
+            where TAddressing : struct, IAddressing => Push<T, TAddressing>(c, o, T.CreateTruncating(o->Immediate));
     }
 
     private readonly struct PushMemory : ISized
@@ -86,8 +105,7 @@ internal static unsafe class Stack
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* value = Mem.Read<T, TAddressing>(c, o);
-            return value != null && Push(c, o, *value);
+            return Mem.TryLoad<T, TAddressing>(c, o, out T value) && Push<T, TAddressing>(c, o, value);
         }
     }
 
@@ -97,11 +115,9 @@ internal static unsafe class Stack
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* top = Top<T>(c, o);
-            if (top == null)
+            if (!TryLoad<T, TAddressing>(c, o, Rsp, out T value))
                 return false;
-            T value = *top;
-            Drop(c, o, sizeof(T)); // before the destination: POP RSP keeps what was popped
+            Drop<TAddressing>(c, o, sizeof(T)); // before the destination: POP RSP keeps what was popped
             Handlers.Set(c, o->D, value);
             return true;
         }
@@ -133,14 +149,12 @@ internal static unsafe class Stack
             where T : unmanaged, IBinaryInteger<T>
             where TAddressing : struct, IAddressing
         {
-            T* top = Mem.ReadLinear<T>(c, o, Linear(c, o, c->R[Rbp], sizeof(T), false));
-            if (top == null)
+            if (!TryLoad<T, TAddressing>(c, o, Rbp, out T value))
                 return false;
-            T value = *top;
             ulong before = c->R[Rsp];
-            c->R[Rsp] = (o->Bits & (OpBits.Code16 | OpBits.Code32)) == 0 || c->Ss.Default32
+            c->R[Rsp] = TAddressing.IsTentative || (o->Bits & (OpBits.Code16 | OpBits.Code32)) == 0 || c->Ss.Default32
                 ? c->R[Rbp] : (before & ~0xFFFFUL) | (c->R[Rbp] & 0xFFFF);
-            Drop(c, o, sizeof(T));
+            Drop<TAddressing>(c, o, sizeof(T));
             Handlers.Set(c, Rbp * 8, value);
             return true;
         }
