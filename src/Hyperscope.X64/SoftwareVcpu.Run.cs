@@ -140,7 +140,7 @@ public sealed unsafe partial class SoftwareVcpu
             CpuState* c = _c;
             Op* op = FindBlock(c->Rip, out _);
             while (op != null)
-                op = op->Handler(c, op);
+                op = RawCalliHelper.Invoke(c, op);
         }
 
         _retired += (ulong)(_budgetAtEntry - _c->Budget);

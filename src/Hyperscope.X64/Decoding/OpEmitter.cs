@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Hyperscope.X64.Execution;
 
@@ -20,6 +21,7 @@ internal static unsafe class OpEmitter
         op->Handler = row.Select is { } select ? select(insn) : null;
         if (op->Handler == null)
             op->Handler = &Faults.InvalidOpcode;
+        Debug.Assert(RawCalliHelper.IsPlain(op->Handler), "a handler without a dictionary");
         op->Rip = insn.Rip;
         op->Length = insn.Length;
         op->Immediate = insn.Immediate;

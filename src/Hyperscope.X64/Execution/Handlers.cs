@@ -98,7 +98,7 @@ internal static unsafe class Handlers
         if (!TInstruction.Run<T, TQuick>(c, o))
             return Step<TInstruction, T, TSlow>(c, o);
         o++;
-        return o->Handler(c, o);
+        return RawCalliHelper.Invoke(c, o);
     }
 
     /// <summary>Picks the handler by addressing.</summary>
@@ -132,7 +132,7 @@ internal static unsafe class Handlers
         if (!TInstruction.Run<T, TAddressing>(c, o))
             return null;
         o++;
-        return o->Handler(c, o);
+        return RawCalliHelper.Invoke(c, o);
     }
 
     private static Op* StepAddressed<TInstruction, TAddressing>(CpuState* c, Op* o)
@@ -142,7 +142,7 @@ internal static unsafe class Handlers
         if (!TInstruction.Run<TAddressing>(c, o))
             return null;
         o++;
-        return o->Handler(c, o);
+        return RawCalliHelper.Invoke(c, o);
     }
 
     private static Op* StepPlain<TInstruction>(CpuState* c, Op* o)
@@ -151,7 +151,7 @@ internal static unsafe class Handlers
         if (!TInstruction.Run(c, o))
             return null;
         o++;
-        return o->Handler(c, o);
+        return RawCalliHelper.Invoke(c, o);
     }
 
     private static Op* End<TInstruction>(CpuState* c, Op* o)
