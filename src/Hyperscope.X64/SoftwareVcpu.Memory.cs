@@ -34,6 +34,14 @@ public sealed unsafe partial class SoftwareVcpu
     /// <summary>Reads up to 4096 bytes; gives a pointer into memory or to <see cref="CpuState.Staging"/>, or null when stopped.</summary>
     internal byte* ReadSlow(Op* op, ulong linear, int size, Privilege privilege = Privilege.Current)
     {
+        if (privilege == Privilege.Current && _c->Stop == StopReason.None)
+        {
+            // Instructions that always come here, such as IRET, hit the translation cache as a rule.
+            byte* host = Mem.Readable(_c, linear);
+            if (host != null && (linear & 0xFFF) + (ulong)size <= 4096)
+                return host;
+        }
+
         if (!Resolve(op, linear, size, PageAccess.Read, privilege, default))
             return null;
         bool isSupplied = _answers != 0 && HasAnswer(PageAccess.Read, linear, size);
