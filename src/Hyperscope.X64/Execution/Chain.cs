@@ -7,7 +7,7 @@ namespace Hyperscope.X64.Execution;
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct JumpCacheEntry
 {
-    public const int Entries = 1 << 12;
+    public const int Entries = 1 << 14;
 
     public ulong Rip, Generation;
     public Op* Block;
@@ -46,7 +46,7 @@ internal static unsafe class Chain
     {
         if (Charge(c, o))
             return Leave(c, rip);
-        JumpCacheEntry* entry = c->JumpCache + (int)((rip ^ (rip >> 12)) & (JumpCacheEntry.Entries - 1));
+        JumpCacheEntry* entry = c->JumpCache + (int)((rip ^ (rip >> 14)) & (JumpCacheEntry.Entries - 1));
         if (entry->Rip != rip || entry->Generation != c->Generation)
             return Find(c, entry, rip);
         return entry->Block;
