@@ -26,8 +26,14 @@ public sealed unsafe partial class SoftwareVcpu
             Op* block = _blocks.Find(gpa, linear, (byte)codeSize, variant);
             if (block != null)
             {
-                isLinkable = true;
-                return block;
+                bool isCurrent = (block->Bits & OpBits.CrossesPage) == 0;
+                if (!isCurrent && !TryCheckStraddling(block, linear, codeSize, out isCurrent))
+                    return null;
+                if (isCurrent)
+                {
+                    isLinkable = true;
+                    return block;
+                }
             }
 
             if (_blocks.IsFull)
@@ -119,9 +125,11 @@ public sealed unsafe partial class SoftwareVcpu
 
             if (outcome == DecodeOutcome.NeedMore)
             {
+                if (count == 0 && !bytes.IsEmpty && variant == 0)
+                    return BuildStraddling(bytes, gpa, linear, rip, codeSize, out isLinkable);
                 if (count == 0)
                 {
-                    _c->Stop = StopReason.RunAlone; // the first instruction goes on behind the page, or is watched
+                    _c->Stop = StopReason.RunAlone; // the frame is watched
                     return null;
                 }
 

@@ -48,15 +48,23 @@ internal sealed unsafe class BlockCache : IDisposable
     /// <param name="codeSize">Code size it was decoded for.</param>
     /// <param name="variant">Which of several ways to cut this code into blocks.</param>
     /// <param name="slots">Ops used, the exit included.</param>
-    public Op* Add(ulong gpa, ulong linear, byte codeSize, long variant, int slots)
+    /// <param name="secondFrame">The other frame it was decoded from, if there is one.</param>
+    public Op* Add(ulong gpa, ulong linear, byte codeSize, long variant, int slots, ulong? secondFrame = null)
     {
         var block = (Op*)_next;
         _next += slots * sizeof(Op);
         var key = new BlockKey(gpa, linear, codeSize, variant);
         _blocks.Set(key, block);
-        ref List<BlockKey>? list = ref CollectionsMarshal.GetValueRefOrAddDefault(_byFrame, gpa >> 12, out _);
-        (list ??= []).Add(key);
+        AddToFrame(gpa >> 12, key);
+        if (secondFrame is { } second)
+            AddToFrame(second, key);
         return block;
+    }
+
+    private void AddToFrame(ulong gfn, BlockKey key)
+    {
+        ref List<BlockKey>? list = ref CollectionsMarshal.GetValueRefOrAddDefault(_byFrame, gfn, out _);
+        (list ??= []).Add(key);
     }
 
     /// <summary>True if there are blocks of a frame.</summary>

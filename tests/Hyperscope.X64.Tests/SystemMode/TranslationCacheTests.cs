@@ -6,7 +6,7 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Hyperscope.X64.Tests.SystemMode;
 
 /// <summary>The guest changes its tables: nothing stale is used after the instruction that the manual asks for.</summary>
-public sealed class TranslationCacheTests : IDisposable
+public sealed partial class TranslationCacheTests : IDisposable
 {
     private const ulong Page = 0x6_0000, First = 0x7_0000, Second = 0x8_0000, Entry = 0x9_0000;
     private const ulong Rights = TestMachine.PagePresent | TestMachine.PageWritable;
