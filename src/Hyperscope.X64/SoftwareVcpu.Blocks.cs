@@ -1,6 +1,7 @@
 using Hyperscope.Vm;
 using Hyperscope.X64.Decoding;
 using Hyperscope.X64.Execution;
+using Hyperscope.X64.Instructions;
 
 namespace Hyperscope.X64;
 
@@ -142,6 +143,14 @@ public sealed unsafe partial class SoftwareVcpu
                 EmitInvalid(op, outcome, ip, codeSize, count);
                 op = WriteExit(op, count + 1, 0, ip);
                 break;
+            }
+
+            if (Moves.DoesNothing(insn))
+            {
+                count++;
+                offset += insn.Length;
+                previous = insn;
+                continue;
             }
 
             OpEmitter.Emit(op, insn);

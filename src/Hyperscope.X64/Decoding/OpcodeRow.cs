@@ -123,6 +123,9 @@ internal enum RowFlags
 
     /// <summary>A conditional branch that can be joined with the compare in front of it.</summary>
     ConditionalBranch = 1 << 7,
+
+    /// <summary>Takes its time and nothing else: a block counts it and has no op for it. See <see cref="Instructions.Moves.DoesNothing"/>.</summary>
+    NoOperation = 1 << 8,
 }
 
 /// <summary>Every fact about one opcode, shared by decoder, interpreter and tests.</summary>

@@ -30,12 +30,13 @@ internal static unsafe class Moves
 
         // 90 is NOP unless REX.B makes it XCHG r8, rax; F3 90 is PAUSE with any REX.
         map.Add(0x90, new OpcodeRow("nop", Encoding.OpcodeD, static (in insn) =>
-            (insn.Rex & 1) != 0 && !insn.HasRep ? Handlers.Sized<ExchangeAccumulator>(insn) : Handlers.Plain<Nothing>(insn)));
-        map.Add(0x0F1F, new OpcodeRow("nop", Encoding.ModRm, Handlers.Plain<Nothing>));
+            DoesNothing(insn) ? Handlers.Plain<Nothing>(insn) : Handlers.Sized<ExchangeAccumulator>(insn))
+        { Flags = RowFlags.NoOperation });
+        map.Add(0x0F1F, new OpcodeRow("nop", Encoding.ModRm, Handlers.Plain<Nothing>) { Flags = RowFlags.NoOperation });
         for (int opcode = 0x0F19; opcode < 0x0F1F; opcode++)
-            map.Add(opcode, new OpcodeRow("nop", Encoding.ModRm, Handlers.Plain<Nothing>));
-        map.Add(0x0F18, new OpcodeRow("prefetch", Encoding.ModRm, Handlers.Plain<Nothing>));
-        map.Add(0x0F0D, new OpcodeRow("prefetchw", Encoding.ModRm, Handlers.Plain<Nothing>));
+            map.Add(opcode, new OpcodeRow("nop", Encoding.ModRm, Handlers.Plain<Nothing>) { Flags = RowFlags.NoOperation });
+        map.Add(0x0F18, new OpcodeRow("prefetch", Encoding.ModRm, Handlers.Plain<Nothing>) { Flags = RowFlags.NoOperation });
+        map.Add(0x0F0D, new OpcodeRow("prefetchw", Encoding.ModRm, Handlers.Plain<Nothing>) { Flags = RowFlags.NoOperation });
 
         map.Add(0x0FB6, new OpcodeRow("movzx", Encoding.RegD | Encoding.RmS | Encoding.ByteSource, Extension<ZeroExtend, byte>));
         map.Add(0x0FB7, new OpcodeRow("movzx", Encoding.RegD | Encoding.RmS | Encoding.WordSource, Extension<ZeroExtend, ushort>));
@@ -57,6 +58,10 @@ internal static unsafe class Moves
         AddConditional<IfLess, IfNotLess>(map, 0xC);
         AddConditional<IfLessOrEqual, IfNotLessOrEqual>(map, 0xE);
     }
+
+    /// <summary>True for NOP in all its encodings, PAUSE, ENDBR and prefetches, which no handler needs to be called for.</summary>
+    public static bool DoesNothing(in Insn insn) =>
+        insn.Row.Has(RowFlags.NoOperation) && (insn.Map != 0 || (insn.Rex & 1) == 0 || insn.HasRep);
 
     private static void AddConditional<TCondition, TNegated>(OpcodeMap map, int code)
         where TCondition : struct, ICondition
