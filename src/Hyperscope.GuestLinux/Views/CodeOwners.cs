@@ -42,15 +42,24 @@ internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks wal
     /// <summary>What is left of ranges, which ascend and do not overlap, when whole pages of others are taken out.</summary>
     public static List<KernelRange> Subtract(IEnumerable<KernelRange> from, IEnumerable<KernelRange> taken)
     {
-        (ulong Start, ulong End)[] holes = [.. taken.Select(static range => (Floor(range.Start.Value), Floor(range.End.Value + Gfn.PageSize - 1))).Order()];
+        var holes = new List<(ulong Start, ulong End)>();
+        foreach ((ulong first, ulong end) in taken.Select(static range => (Floor(range.Start.Value), Floor(range.End.Value + Gfn.PageSize - 1))).Order())
+        {
+            // Each is looked at once or twice only if no two overlap.
+            if (holes.Count != 0 && first <= holes[^1].End)
+                holes[^1] = (holes[^1].Start, Math.Max(holes[^1].End, end));
+            else if (end > first)
+                holes.Add((first, end));
+        }
+
         var left = new List<KernelRange>();
         int hole = 0;
         foreach (KernelRange range in from)
         {
             ulong start = range.Start.Value;
-            while (hole < holes.Length && holes[hole].End <= start)
+            while (hole < holes.Count && holes[hole].End <= start)
                 hole++;
-            for (int next = hole; next < holes.Length && holes[next].Start < range.End.Value; next++)
+            for (int next = hole; next < holes.Count && holes[next].Start < range.End.Value; next++)
             {
                 Add(start, holes[next].Start);
                 start = Math.Max(start, holes[next].End);

@@ -55,6 +55,7 @@ internal sealed class ModuleReader(LinuxGuest guest, GuestReader reader, Walks w
             : _type.Offset("core_layout.base");
         var modules = new List<LinuxModule>();
         long left = MaxCarved;
+        int candidates = 0;
         foreach (KernelRange range in data)
         {
             byte[] bytes = new byte[(int)Math.Min((long)range.Length, left)];
@@ -65,6 +66,12 @@ internal sealed class ModuleReader(LinuxGuest guest, GuestReader reader, Walks w
                 if (!starts.Contains(BinaryPrimitives.ReadUInt64LittleEndian(bytes.AsSpan(at))))
                     continue;
                 var address = new Gva(range.Start.Value + (ulong)at - (ulong)start);
+                if (candidates++ == walks.MaxEntries)
+                {
+                    walks.CutOff($"more than {walks.MaxEntries} places look like hidden modules", address);
+                    return modules;
+                }
+
                 if (await walks.TryReadAsync(_whole, address, "what looks like a module", cancellation).ConfigureAwait(false) is not { } view)
                     continue;
                 LinuxModule module = Decode(view, ModuleSources.Memory, known);
