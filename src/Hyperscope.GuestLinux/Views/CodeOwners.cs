@@ -2,7 +2,8 @@ namespace Hyperscope.GuestLinux;
 
 /// <summary>Finds executable memory where modules are loaded that belongs to nobody.</summary>
 /// <remarks>What is executable is taken from the page tables, which no rootkit can do without. Owners other than modules are those of Linux
-/// 5.15 to 6.12: compiled BPF, the instruction slots of kprobes and trampolines of ftrace.</remarks>
+/// 5.15 to 6.12: compiled BPF, the instruction slots of kprobes and trampolines of ftrace. Before 5.18 compiled classic filters (seccomp) are on no
+/// list, and count as nobody's.</remarks>
 internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks walks)
 {
     private const ulong MaxPack = 64 << 20; // of bpf_prog_pack: 2 MiB for each node
