@@ -52,12 +52,12 @@ public sealed partial class GuardSession
     {
         using var timer = new PeriodicTimer(interval, _options.Time);
         var reported = new HashSet<string>();
-        while (await timer.WaitForNextTickAsync(_ended.Token).ConfigureAwait(false))
+        while (await timer.WaitForNextTickAsync(_untilEnded).ConfigureAwait(false))
         {
             try
             {
                 // What stays hidden is reported once.
-                await CheckAsync(rules, reported, _ended.Token).ConfigureAwait(false);
+                await CheckAsync(rules, reported, _untilEnded).ConfigureAwait(false);
             }
             catch (LinuxGuestException)
             {

@@ -52,7 +52,7 @@ public sealed partial class GuardSession
             await Guest.Accesses.RemoveBreakpointsAsync(removed, _breakpoint, cancellation).ConfigureAwait(false);
     }
 
-    private async ValueTask UnhookAllAsync()
+    private async Task UnhookAllAsync()
     {
         Gpa[] places;
         lock (_hookGate)
@@ -99,7 +99,7 @@ public sealed partial class GuardSession
         {
             await RunHooksAsync(HooksAt(e.Gpa), NewCall(e)).ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (_ended.IsCancellationRequested)
+        catch (OperationCanceledException) when (_untilEnded.IsCancellationRequested)
         {
             // The guard ends in the middle of it, and the guest goes on.
         }
@@ -116,7 +116,7 @@ public sealed partial class GuardSession
             _counts[hook.Rule].Count(isViolation: false);
             try
             {
-                await hook.Run(call, _ended.Token).ConfigureAwait(false);
+                await hook.Run(call, _untilEnded).ConfigureAwait(false);
             }
             catch (Exception failure) when (failure is LinuxGuestException or KvmiException)
             {
