@@ -1,5 +1,8 @@
+using Hyperscope.Client;
 using Hyperscope.Guard;
 using Hyperscope.GuestLinux;
+using Hyperscope.Kvmi;
+using Hyperscope.Vm;
 
 namespace Hyperscope.Attacks.Tests;
 
@@ -32,7 +35,7 @@ public sealed class VerdictTests(LabGuest lab)
         {
             BeforeVerdict = async (vm, violation, cancellation) =>
             {
-                byte[] page = await vm.ReadPhysicalAsync(new Hyperscope.Vm.Gpa(Convert.ToUInt64(violation.Gpa, 16)), 8, cancellation);
+                byte[] page = await vm.ReadPhysicalAsync(new Gpa(Convert.ToUInt64(violation.Gpa, 16)), 8, cancellation);
                 order.Add($"saved {Convert.ToHexStringLower(page)}");
             },
             Inspect = (violation, _) =>
@@ -96,6 +99,17 @@ public sealed class VerdictTests(LabGuest lab)
             Assert.Equal(VmExitKind.Terminated, exit.Kind);
             Assert.Equal("VM ended", Assert.Single(_seen).Outcome);
         }
+    }
+
+    [Fact]
+    public async Task Rule_that_leads_to_what_the_kernel_has_not_is_noted_and_leaves_the_others()
+    {
+        const string Policy = "rules: [{kind: syscall-table}, {kind: kernel-text, verdict: redirect, target: no_such_function}]";
+        await using ArmedTool armed = await ArmAsync(Policy, new GuardOptions());
+        Assert.Contains("no_such_function", Assert.Single(armed.Arming.Notes), StringComparison.Ordinal);
+        Assert.StartsWith(AttackLab.Find("syscall-table").BlockedLine, await lab.StrikeAsync(AttackLab.Find("syscall-table")), StringComparison.Ordinal);
+        await armed.Guard.DisposeAsync(); // and once more when it goes out of scope
+        Assert.StartsWith(AttackLab.Find("syscall-table").SuccessLine, await lab.StrikeAsync(AttackLab.Find("syscall-table")), StringComparison.Ordinal);
     }
 
     [Fact]

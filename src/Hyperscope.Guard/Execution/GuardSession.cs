@@ -161,6 +161,8 @@ public sealed partial class GuardSession : IAsyncDisposable
     {
         try
         {
+            if (rule.Settings.Verdict == Verdict.Redirect)
+                _ = plan.Guest.Symbols.AddressOf(rule.Settings.Text("target"));
             await rule.PlanAsync(plan, cancellation).ConfigureAwait(false);
         }
         catch (LinuxGuestException missing)
