@@ -102,6 +102,17 @@ public sealed class VerdictTests(LabGuest lab)
     }
 
     [Fact]
+    public async Task Crash_by_what_a_check_finds_ends_the_vm()
+    {
+        await using var own = new LabGuest();
+        await own.RunAsync("/attacks/attack -k hidden-process");
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: hidden-process, verdict: crash}]", new GuardOptions(), own);
+        await armed.Guard.CheckAsync(Cancel);
+        Assert.Equal(VmExitKind.Terminated, (await own.RunToTheEndAsync("")).Kind);
+        Assert.Equal("VM ended", Assert.Single(_seen).Outcome);
+    }
+
+    [Fact]
     public async Task Rule_that_leads_to_what_the_kernel_has_not_is_noted_and_leaves_the_others()
     {
         const string Policy = "rules: [{kind: syscall-table}, {kind: kernel-text, verdict: redirect, target: no_such_function}]";
