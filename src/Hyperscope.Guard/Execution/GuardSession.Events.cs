@@ -103,9 +103,20 @@ public sealed partial class GuardSession
         GuardRule? rule = e.IsWrite ? _plan?.Tables.GetValueOrDefault(e.Table) : null;
         KvmSregs system = e.State.Sregs;
         ulong old = e.Table == DescriptorTable.Idtr ? system.Idt.Base : e.Table == DescriptorTable.Gdtr ? system.Gdt.Base : 0;
-        ulong value = rule is null ? 0 : await Disassembly.TableOperandAsync(Guest, e.Registers, system, _untilEnded).ConfigureAwait(false) ?? 0;
-        if (value == old)
-            rule = null; // loaded with what it has
+        TableLoad load = rule is null ? default : await Disassembly.TableLoadAsync(Guest, e.Registers, system, _untilEnded).ConfigureAwait(false);
+        ulong value = load.Base;
+        if (rule is not null && load.Length != 0 && value == old)
+        {
+            // Loaded with what it has. The processor would read the operand anew, and not find what we did: so it does not get to.
+            KvmRegs registers = e.Registers;
+            registers.Rip += (ulong)load.Length;
+            await e.Vcpu.SetRegistersAsync(registers, _untilEnded).ConfigureAwait(false);
+            Interlocked.Increment(ref _unconcerned);
+            e.Retry();
+            Left(started);
+            return;
+        }
+
         await RegisterAsync(e.Untyped, rule, GuardSubject.DescriptorTable, $"{e.Table}".ToUpperInvariant(), old, value, new RetryAnswer(e.Untyped))
             .ConfigureAwait(false);
         Left(started);
