@@ -124,6 +124,22 @@ public sealed class VerdictTests(LabGuest lab)
     }
 
     [Fact]
+    public async Task Credentials_that_threads_share_are_guarded_as_long_as_one_of_them_lives()
+    {
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: credentials}]", new GuardOptions());
+        Assert.StartsWith(AttackLab.Find("credentials").BlockedLine, await lab.StrikeAsync(AttackLab.Find("credentials")), StringComparison.Ordinal); // loads the module
+        _seen.Clear();
+
+        // The program waits, its thread is gone, and the kernel has let go of it.
+        string[] lines = await lab.RunAsync(
+            $"{LabFiles.ThreadedProgram} & pid=$!; until grep -q '^34 ' /proc/$pid/syscall && [ $(ls /proc/$pid/task | wc -l) = 1 ]; do :; done; sleep 1; "
+            + "printf \"credentials $pid\" >/proc/attack; grep ^Uid: /proc/$pid/status; printf 'undo credentials' >/proc/attack; kill -9 $pid; wait $pid");
+        Assert.Contains("Uid:\t1000\t1000\t1000\t1000", lines);
+        Assert.NotEmpty(_seen);
+        Assert.All(_seen, static violation => Assert.Equal("discarded", violation.Outcome));
+    }
+
+    [Fact]
     public async Task Core_holds_the_guest_as_it_was_before_the_verdict_and_is_written_once()
     {
         string path = Path.Combine(Path.GetTempPath(), $"hyperscope-{Guid.NewGuid():n}.core");

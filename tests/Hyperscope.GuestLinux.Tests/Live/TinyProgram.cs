@@ -27,6 +27,16 @@ internal static class TinyProgram
         void Word(int at, ulong value) => BitConverter.TryWriteBytes(file.AsSpan(at), value);
     }
 
+    /// <summary>An ordinary user whose only other thread has ended: setresuid(1000, 1000, 1000), clone, and pause without end.</summary>
+    public static byte[] UserWithAnEndedThread() => Build(
+    [
+        0xbf, 0xe8, 0x03, 0, 0, 0xbe, 0xe8, 0x03, 0, 0, 0xba, 0xe8, 0x03, 0, 0, 0xb8, 117, 0, 0, 0, 0x0f, 0x05, // setresuid
+        0xbf, 0, 0x0f, 0x01, 0, 0x48, 0x8d, 0xb4, 0x24, 0, 0xf0, 0xff, 0xff, // as a thread does: VM, FS, FILES, SIGHAND, THREAD; rsp - 4096
+        0x31, 0xd2, 0x45, 0x31, 0xd2, 0x45, 0x31, 0xc0, 0xb8, 56, 0, 0, 0, 0x0f, 0x05, // clone
+        0x85, 0xc0, 0x75, 9, 0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05, // exit, in the thread
+        0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7, // pause
+    ]);
+
     /// <summary>mkdir("/tiny32", 0750), getpid() and exit(0) by the door for 32-bit programs.</summary>
     public static byte[] CallsOf32Bit()
     {
