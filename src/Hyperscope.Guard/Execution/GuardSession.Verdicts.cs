@@ -57,13 +57,25 @@ public sealed partial class GuardSession
                 goto case Verdict.Exception;
             case Verdict.Discard: // of code there is nothing to discard but its execution
             case Verdict.Exception:
-                await e.Vcpu!.InjectExceptionAsync(GeneralProtection, 0, 0, _untilEnded).ConfigureAwait(false);
+                await RaiseAsync(e.Vcpu!).ConfigureAwait(false);
                 return Outcomes.Raised;
             case Verdict.Redirect:
                 await GoToAsync(e, Guest.Symbols.AddressOf(rule.Settings.Text("target")).Value).ConfigureAwait(false);
                 return Outcomes.Redirected;
             default:
                 return Outcomes.WentThrough;
+        }
+    }
+
+    private async ValueTask RaiseAsync(IntrospectedVcpu vcpu)
+    {
+        try
+        {
+            await vcpu.InjectExceptionAsync(GeneralProtection, 0, 0, _untilEnded).ConfigureAwait(false);
+        }
+        catch (KvmiException busy) when (busy.Error == KvmError.Busy)
+        {
+            // One is on its way already.
         }
     }
 
