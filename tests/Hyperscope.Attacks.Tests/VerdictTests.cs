@@ -102,6 +102,25 @@ public sealed class VerdictTests(LabGuest lab)
     }
 
     [Fact]
+    public async Task What_a_rule_could_not_follow_is_counted()
+    {
+        // A byte on each page leaves no room for another watch.
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: credentials}]", new GuardOptions());
+        await Assert.ThrowsAsync<KvmiException>(async () =>
+        {
+            for (ulong gpa = 1 << 20; ; gpa += 1 << 20)
+            {
+                var entries = Enumerable.Range(0, 256).Select(page => new WatchEntry(new Gpa(gpa + ((ulong)page * 4096) + 4095), 1, PageAccess.Execute));
+                await armed.Vm.SetWatchesAsync(entries.ToArray(), 0, Cancel);
+            }
+        });
+        Assert.Equal((0, ""), (armed.Guard.Statistics.Unfollowed, armed.Guard.Statistics.LastFailure));
+        await lab.RunAsync($"{LabFiles.ThreadedProgram} & pid=$!; until grep -q '^34 ' /proc/$pid/syscall; do :; done; kill -9 $pid; wait $pid");
+        Assert.NotEqual(0, armed.Guard.Statistics.Unfollowed);
+        Assert.Contains("rule credentials: ", armed.Guard.Statistics.LastFailure, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Crash_by_what_a_check_finds_ends_the_vm()
     {
         await using var own = new LabGuest();

@@ -25,6 +25,7 @@ public sealed partial class GuardSession
     /// <summary>What was seen so far.</summary>
     public GuardStatistics Statistics => new(
         Interlocked.Read(ref _events), Interlocked.Read(ref _unconcerned), Stopwatch.GetElapsedTime(0, Interlocked.Read(ref _waitedTicks)),
+        Interlocked.Read(ref _unfollowed), _lastFailure,
         [.. _rules.Select(rule => _counts[rule].Read(rule.Name))]);
 
     private async ValueTask HandleCoreAsync(VmEvent<AccessEvent> e)

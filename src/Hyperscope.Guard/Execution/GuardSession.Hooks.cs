@@ -8,6 +8,8 @@ public sealed partial class GuardSession
     private readonly Dictionary<ulong, GuardHook[]> _hooks = []; // by gpa
     private readonly GuestBreakpoint _breakpoint;
     private KernelValues? _kernel;
+    private long _unfollowed;
+    private volatile string _lastFailure = "";
 
     internal KernelValues Kernel => _kernel ??= new KernelValues(Vm, Guest);
 
@@ -27,8 +29,17 @@ public sealed partial class GuardSession
             }
         }
 
-        if (HasExtensions)
+        if (!HasExtensions)
+            return;
+        try
+        {
             await Guest.Accesses.AddBreakpointsAsync(added, _breakpoint, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            await UnhookAsync(hooks, CancellationToken.None).ConfigureAwait(false);
+            throw;
+        }
     }
 
     /// <summary>Ends that.</summary>
@@ -120,7 +131,9 @@ public sealed partial class GuardSession
             }
             catch (Exception failure) when (failure is LinuxGuestException or KvmiException)
             {
-                // Arguments that lead nowhere are the guest's own affair, and must not end the guard.
+                // Arguments that lead nowhere must not end the guard, and neither must a VM that has no room for more watches.
+                Interlocked.Increment(ref _unfollowed);
+                _lastFailure = $"rule {hook.Rule.Name}: {failure.Message}";
             }
         }
     }

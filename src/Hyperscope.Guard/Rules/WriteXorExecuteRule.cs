@@ -12,6 +12,8 @@ internal sealed class WriteXorExecuteRule : GuardRule
 {
     private const ulong VmWrite = 2, VmExec = 4;
     private const int MaxPages = 1 << 18, MaxPath = 4096, HugeFrames = 512;
+    private const int MaxStructure = 1 << 20, MaxPageStructure = 256; // bytes
+    private const ulong MaxFrame = 1UL << 40; // 52 bits of address
 
     private static readonly string[] FaultHooks = ["lru_cache_add_inactive_or_unevictable", "folio_add_lru_vma"];
 
@@ -44,6 +46,17 @@ internal sealed class WriteXorExecuteRule : GuardRule
         Btf btf = plan.Guest.Btf;
         (_vma, _mm, _page) = (btf.StructOf("vm_area_struct"), btf.StructOf("mm_struct"), btf.StructOf("page"));
         (_task, _program) = (btf.StructOf("task_struct"), btf.StructOf("linux_binprm"));
+        foreach ((BtfStruct type, string member) in new[]
+        {
+            (_task, "mm"), (_mm, "pgd"), (_program, "mm"), (_program, "filename"), (_page, "compound_head"), (_page, "mapping"),
+        })
+        {
+            if (type.Offset(member) + sizeof(ulong) > Math.Min(type.Size, MaxStructure))
+                throw new LinuxGuestException($"BTF: {member} of struct {type.Name} lies at {type.Offset(member)} of {type.Size} bytes");
+        }
+
+        if (_page.Size > MaxPageStructure)
+            throw new LinuxGuestException($"BTF: struct page has {_page.Size} bytes, {MaxPageStructure} are the most");
         _faultHook = FaultHooks.FirstOrDefault(name => plan.Guest.Symbols.TryAddressOf(name, out _));
         if (_faultHook is null)
             plan.Note($"rule {Name}: this kernel has no {string.Join(" or ", FaultHooks)}: pages that are writable and executable at once go unnoticed");
@@ -97,7 +110,15 @@ internal sealed class WriteXorExecuteRule : GuardRule
             _spaces.Add(mm);
             if (!isFirst)
                 return;
-            await _session.HookAsync(HooksWhileRunning, cancellation).ConfigureAwait(false);
+            try
+            {
+                await _session.HookAsync(HooksWhileRunning, cancellation).ConfigureAwait(false);
+            }
+            catch
+            {
+                _spaces.Remove(mm); // so that the next one is the first
+                throw;
+            }
         }
         finally
         {
@@ -148,6 +169,8 @@ internal sealed class WriteXorExecuteRule : GuardRule
         if ((vma.Unsigned("vm_flags") & Both) != Both || !await IsGuardedSpaceAsync(vma.Unsigned("vm_mm"), cancellation).ConfigureAwait(false))
             return;
         ulong frame = (call.Registers.Rdi - _session.Guest.Layout.Vmemmap.Value) / (ulong)_page.Size;
+        if (frame >= MaxFrame)
+            throw new LinuxGuestException($"struct page at 0x{call.Registers.Rdi:x} is none");
         await RestrictAsync(frame, vma.Pointer("vm_start"), HugeFrames * Gfn.PageSize, cancellation, isNew: true).ConfigureAwait(false);
     }
 
@@ -186,8 +209,10 @@ internal sealed class WriteXorExecuteRule : GuardRule
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            if (_pages.Count >= MaxPages || (_pages.GetValueOrDefault(frame) is { } present && present.Length >= length))
+            if (_pages.GetValueOrDefault(frame) is { } present && present.Length >= length)
                 return length;
+            if (_pages.Count >= MaxPages)
+                throw new LinuxGuestException($"{MaxPages} pages that programs have written are guarded already; gpa {new Gfn(frame).Address} is not");
             var range = new GuardedRange(this, "written memory", gva, new Gfn(frame).Address, length, PageAccess.Execute, IsWatch: false);
             GuardedRange[] replaced = _pages.Remove(frame, out GuardedRange? smaller) ? [smaller] : [];
             _pages[frame] = range;
