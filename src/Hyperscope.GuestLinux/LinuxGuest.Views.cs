@@ -65,6 +65,14 @@ public sealed partial class LinuxGuest
             async (reader, walks) => (await new ModuleReader(this, reader, walks).AllAsync(cancellation).ConfigureAwait(false)).Modules,
             static list => !list.Any(static module => module.IsHidden));
 
+    /// <summary>The module with this <c>struct module</c>. Where it is known, and where it is missing, is not looked up.</summary>
+    /// <exception cref="LinuxGuestException">There is no such memory.</exception>
+    public async Task<LinuxModule> ModuleAtAsync(Gva module, CancellationToken cancellation = default)
+    {
+        GuestReader reader = OpenMemory();
+        return await new ModuleReader(this, reader, NewWalks(reader)).AtAsync(module, cancellation).ConfigureAwait(false);
+    }
+
     /// <summary>Executable memory where modules are loaded that belongs to no module, not even to a hidden one, nor to BPF, kprobes or
     /// ftrace.</summary>
     /// <remarks>What only initialises a module, or is being unloaded, is nobody's until it is freed: what is found is looked at again a

@@ -7,6 +7,7 @@ internal sealed class ModulesRule : GuardRule
     private readonly Lock _gate = new();
     private readonly Dictionary<ulong, List<GuardedRange>> _guarded = []; // by address of struct module
     private GuardSession _session = null!;
+    private long _bytesLeft; // modules do not overlap, so all of them fit where modules are loaded
 
     public ModulesRule(RuleSettings settings)
         : base(settings) => _patching = settings.OneOf("patching", "allow", "log") == "log" ? Verdict.Log : Verdict.Allow;
@@ -14,6 +15,7 @@ internal sealed class ModulesRule : GuardRule
     public override async Task PlanAsync(GuardPlan plan, CancellationToken cancellation)
     {
         _session = plan.Session;
+        _bytesLeft = (long)plan.Guest.Layout.Modules.Length;
         foreach (LinuxModule module in await plan.Guest.ModulesAsync(cancellation).ConfigureAwait(false))
         {
             var ranges = new List<GuardedRange>();
@@ -21,6 +23,8 @@ internal sealed class ModulesRule : GuardRule
             {
                 if (module.State != "Live" || part is not (ModulePart.Text or ModulePart.Rodata or ModulePart.RodataAfterInit))
                     continue;
+                if (!TryTake(range))
+                    throw new LinuxGuestException($"module {module.Name} at {module.Base} and those before it do not fit into {plan.Guest.Layout.Modules}");
                 int before = plan.Ranges.Count;
                 await plan.RestrictAsync(this, Label(module, part), range, PageAccess.Write, cancellation).ConfigureAwait(false);
                 ranges.AddRange(plan.Ranges.Skip(before));
@@ -45,30 +49,51 @@ internal sealed class ModulesRule : GuardRule
     private async ValueTask OnLoadAsync(HookCall call, CancellationToken cancellation)
     {
         ulong address = call.Registers.Rdi;
-        LinuxModule? module = (await _session.Guest.ModulesAsync(cancellation).ConfigureAwait(false)).FirstOrDefault(module => module.Address.Value == address);
-        if (module is null)
-            return;
+        LinuxModule module = await _session.Guest.ModuleAtAsync(new Gva(address), cancellation).ConfigureAwait(false);
         var ranges = new List<GuardedRange>();
         GuestReader memory = _session.Guest.OpenMemory();
         foreach ((ModulePart part, KernelRange range) in module.Parts)
         {
-            if (part is ModulePart.Text or ModulePart.Rodata)
+            if (part is (ModulePart.Text or ModulePart.Rodata) && TryTake(range))
             {
                 ranges.AddRange(await KernelRanges.ResolveAsync(
                     this, Label(module, part), range, PageAccess.Write, isWatch: false, _session.Guest, memory, cancellation).ConfigureAwait(false));
             }
         }
 
+        List<GuardedRange> before;
         lock (_gate)
+        {
+            before = _guarded.GetValueOrDefault(address, []);
             _guarded[address] = ranges;
-        await _session.ChangeAsync([], ranges, cancellation).ConfigureAwait(false);
+            GiveBack(before);
+        }
+
+        await _session.ChangeAsync(before, ranges, cancellation).ConfigureAwait(false);
     }
+
+    private bool TryTake(KernelRange range)
+    {
+        lock (_gate)
+        {
+            if (!_session.Guest.Layout.Modules.Contains(range.Start) || (long)range.Length > _bytesLeft)
+                return false;
+            _bytesLeft -= (long)range.Length;
+            return true;
+        }
+    }
+
+    private void GiveBack(List<GuardedRange> ranges) => _bytesLeft += ranges.Sum(static range => (long)range.Length);
 
     private async ValueTask OnFreeAsync(HookCall call, CancellationToken cancellation)
     {
         List<GuardedRange>? ranges;
         lock (_gate)
-            _guarded.Remove(call.Registers.Rdi, out ranges);
+        {
+            if (_guarded.Remove(call.Registers.Rdi, out ranges))
+                GiveBack(ranges);
+        }
+
         if (ranges is not null)
             await _session.ChangeAsync(ranges, [], cancellation).ConfigureAwait(false);
     }

@@ -45,6 +45,10 @@ internal sealed class ModuleReader(LinuxGuest guest, GuestReader reader, Walks w
         return (modules, unowned);
     }
 
+    /// <summary>The module with this <c>struct module</c>. Where it is known is not looked up.</summary>
+    public async ValueTask<LinuxModule> AtAsync(Gva address, CancellationToken cancellation) =>
+        Decode(await reader.ReadSliceAsync(_whole, address, cancellation).ConfigureAwait(false), ModuleSources.None, ModuleSources.None);
+
     // A struct module lies in its module's own data and says where the code starts, so it is found from code that nobody knows.
     private async Task<List<LinuxModule>> CarveAsync(
         List<KernelRange> code, List<KernelRange> data, ModuleSources known, CancellationToken cancellation)
