@@ -17,7 +17,7 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
     private TaskCompletionSource _allPaused = NewSource();
     private volatile Step? _step;
     private volatile bool _isEnding;
-    private bool _isArmed;
+    private bool _isArmed, _hasPages;
     private long _gaps;
 
     public string Mechanism => "patched instructions";
@@ -33,6 +33,8 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
             _patches[place.Value] = new Patch(gpa);
         }
 
+        await guest.Accesses.ForgoAsync(cancellation).ConfigureAwait(false);
+        _hasPages = true;
         _thaw.SetResult();
         _registrations.Add(_vm.OnAsync<BreakpointEvent>(HandleAsync));
         _registrations.Add(_vm.OnAsync<PageFaultEvent>(HandleAsync));
@@ -75,6 +77,8 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
 
         _registrations.ForEach(static registration => registration.Dispose());
         _registrations.Clear();
+        if (_hasPages)
+            await guest.Accesses.TakeBackAsync().ConfigureAwait(false);
     }
 
     private async Task DisarmAsync()

@@ -161,6 +161,22 @@ public abstract class GuestEventTests(EventGuest live, bool patchText)
     }
 
     [Fact]
+    public async Task A_watch_that_patches_and_one_that_does_not_exclude_each_other()
+    {
+        var options = new GuestEventOptions { Kinds = GuestEventKinds.Executed };
+        await using (GuestWatch watch = await live.Linux.WatchAsync(Patched(options), Cancel))
+        {
+            await Assert.ThrowsAsync<InvalidOperationException>(() => live.Linux.WatchAsync(options with { PatchText = !patchText }, Cancel));
+            await live.RunAsync("/bin/true");
+            Assert.NotEqual(0, watch.Delivered);
+        }
+
+        await using GuestWatch other = await live.Linux.WatchAsync(options with { PatchText = !patchText }, Cancel);
+        await live.RunAsync("/bin/true");
+        Assert.NotEqual(0, other.Delivered);
+    }
+
+    [Fact]
     public async Task Watched_text_can_be_read_by_all_vCPUs_at_once()
     {
         // Each read is a step that the other vCPU stands still for, and it has asked for one itself.
