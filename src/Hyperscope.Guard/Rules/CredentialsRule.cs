@@ -37,7 +37,11 @@ internal sealed class CredentialsRule : GuardRule
         _pointersFirst = Math.Min(_taskCred, _taskRealCred);
         _pointersLength = Math.Max(_taskCred, _taskRealCred) + sizeof(ulong) - _pointersFirst;
         if (_length is < Ids or > MaxLength || _pointersLength > MaxLength)
-            throw new LinuxGuestException($"BTF: ids and capabilities of {_length} bytes, pointers to them of {_pointersLength}, are above {MaxLength} or below {Ids}");
+        {
+            throw new LinuxGuestException(
+                $"BTF: ids and capabilities have {_length} bytes, the pointers to them {_pointersLength}; {Ids} to {MaxLength} are believed");
+        }
+
         var ranges = new List<GuardedRange>();
         foreach (LinuxProcess process in await plan.Guest.ProcessesAsync(cancellation).ConfigureAwait(false))
         {
@@ -94,8 +98,10 @@ internal sealed class CredentialsRule : GuardRule
             _pointers.Remove(task);
             foreach (ulong cred in (ulong[])[inUse.Value, real.Value])
             {
-                if (_watched.TryGetValue(cred, out Watched? watched) && watched.Tasks.Remove(task) && watched.Tasks.Count == 0 && _watched.Remove(cred))
-                    ended.Add(watched.Range);
+                if (!_watched.TryGetValue(cred, out Watched? watched) || !watched.Tasks.Remove(task) || watched.Tasks.Count != 0)
+                    continue;
+                _watched.Remove(cred);
+                ended.Add(watched.Range);
             }
         }
 
@@ -168,8 +174,19 @@ internal sealed class CredentialsRule : GuardRule
     private async ValueTask WatchAsync(Gva cred, Gva task, CancellationToken cancellation)
     {
         List<GuardedRange> added = NewRanges(cred, task);
-        if (added.Count != 0)
-            await _session.ChangeAsync([], added, cancellation).ConfigureAwait(false);
+        try
+        {
+            if (added.Count != 0)
+                await _session.ChangeAsync([], added, cancellation).ConfigureAwait(false);
+        }
+        catch (KvmiException)
+        {
+            // A guest that makes more of them than the VM has room for does not make us remember them.
+            Forget(cred, task, added);
+            await _session.ChangeAsync(added, [], cancellation).ConfigureAwait(false);
+            throw;
+        }
+
         bool isFirst;
         lock (_gate)
         {
@@ -205,6 +222,17 @@ internal sealed class CredentialsRule : GuardRule
         }
 
         return added;
+    }
+
+    private void Forget(Gva cred, Gva task, List<GuardedRange> ranges)
+    {
+        lock (_gate)
+        {
+            if (_watched.TryGetValue(cred.Value, out Watched? watched) && ranges.Contains(watched.Range))
+                _watched.Remove(cred.Value);
+            if (_pointers.TryGetValue(task.Value, out GuardedRange? pointers) && ranges.Contains(pointers))
+                _pointers.Remove(task.Value);
+        }
     }
 
     private GuardedRange? RangeOf(string label, Gva gva, int length) => _session.Guest.Layout.PhysicalOf(gva) is { } gpa

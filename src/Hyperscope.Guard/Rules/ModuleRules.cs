@@ -24,7 +24,7 @@ internal sealed class ModulesRule : GuardRule
                 if (module.State != "Live" || part is not (ModulePart.Text or ModulePart.Rodata or ModulePart.RodataAfterInit))
                     continue;
                 if (!TryTake(range))
-                    throw new LinuxGuestException($"module {module.Name} at {module.Base} and those before it do not fit into {plan.Guest.Layout.Modules}");
+                    throw new LinuxGuestException($"module {module.Name} and those before it do not fit into {plan.Guest.Layout.Modules}");
                 int before = plan.Ranges.Count;
                 await plan.RestrictAsync(this, Label(module, part), range, PageAccess.Write, cancellation).ConfigureAwait(false);
                 ranges.AddRange(plan.Ranges.Skip(before));
@@ -64,6 +64,8 @@ internal sealed class ModulesRule : GuardRule
         List<GuardedRange> before;
         lock (_gate)
         {
+            if (!_guarded.ContainsKey(address) && _guarded.Count >= HiddenModuleRule.MaxModules)
+                throw new LinuxGuestException($"{HiddenModuleRule.MaxModules} modules are guarded already; the one at 0x{address:x} is not");
             before = _guarded.GetValueOrDefault(address, []);
             _guarded[address] = ranges;
             GiveBack(before);
@@ -103,8 +105,11 @@ internal sealed class ModulesRule : GuardRule
 /// modules are loaded belongs to one that it names.</summary>
 internal sealed class HiddenModuleRule : GuardRule
 {
+    /// <summary>Modules that are followed at most: a guest may say of anything that it is one.</summary>
+    public const int MaxModules = 1 << 16;
+
     private readonly Lock _gate = new();
-    private readonly Dictionary<ulong, GuardedRange> _links = []; // by address of struct module
+    private readonly Dictionary<ulong, List<GuardedRange>> _links = []; // by address of struct module
     private readonly int _every;
     private GuardSession _session = null!;
     private ulong _offset;
@@ -125,8 +130,7 @@ internal sealed class HiddenModuleRule : GuardRule
             Gva link = module.Address + _offset;
             int before = plan.Ranges.Count;
             await plan.WatchAsync(this, $"link of module {module.Name}", new KernelRange(link, link + 16), PageAccess.Write, cancellation).ConfigureAwait(false);
-            if (plan.Ranges.Count > before)
-                _links[module.Address.Value] = plan.Ranges[^1];
+            _links[module.Address.Value] = [.. plan.Ranges.Skip(before)];
         }
 
         plan.Hook("do_init_module", new GuardHook(this, OnLoadAsync));
@@ -155,18 +159,24 @@ internal sealed class HiddenModuleRule : GuardRule
             isWatch: true, _session.Guest, _session.Guest.OpenMemory(), cancellation).ConfigureAwait(false);
         if (ranges.Count == 0)
             return;
+        List<GuardedRange>? before;
         lock (_gate)
-            _links[call.Registers.Rdi] = ranges[0];
-        await _session.ChangeAsync([], ranges, cancellation).ConfigureAwait(false);
+        {
+            if (!_links.Remove(call.Registers.Rdi, out before) && _links.Count >= MaxModules)
+                throw new LinuxGuestException($"{MaxModules} modules are watched already; the one at 0x{call.Registers.Rdi:x} is not");
+            _links[call.Registers.Rdi] = ranges;
+        }
+
+        await _session.ChangeAsync(before ?? [], ranges, cancellation).ConfigureAwait(false);
     }
 
     private async ValueTask OnFreeAsync(HookCall call, CancellationToken cancellation)
     {
-        GuardedRange? range;
+        List<GuardedRange>? ranges;
         lock (_gate)
-            _links.Remove(call.Registers.Rdi, out range);
-        if (range is not null)
-            await _session.ChangeAsync([range], [], cancellation).ConfigureAwait(false);
+            _links.Remove(call.Registers.Rdi, out ranges);
+        if (ranges is not null)
+            await _session.ChangeAsync(ranges, [], cancellation).ConfigureAwait(false);
     }
 }
 
