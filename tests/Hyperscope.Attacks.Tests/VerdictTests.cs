@@ -101,6 +101,19 @@ public sealed class VerdictTests(LabGuest lab)
         }
     }
 
+    [Theory]
+    [InlineData(LabFiles.WriterOfItself)]
+    [InlineData(LabFiles.UnpackerOfMuch)]
+    public async Task What_a_program_wrote_it_does_not_execute_however_it_was_written(string program)
+    {
+        await lab.RunAsync("echo never >/sys/kernel/mm/transparent_hugepage/enabled");
+        Assert.Equal("status 42", (await lab.RunAsync($"{program}; echo status $?"))[^1]);
+        await using ArmedTool armed = await ArmAsync($"rules: [{{kind: w-xor-x, images: [{program}]}}]", new GuardOptions());
+        Assert.Equal("status 139", (await lab.RunAsync($"{program}; echo status $?"))[^1]);
+        Assert.NotEmpty(_seen);
+        Assert.Equal((0, ""), (armed.Guard.Statistics.Unfollowed, armed.Guard.Statistics.LastFailure));
+    }
+
     [Fact]
     public async Task What_a_rule_could_not_follow_is_counted()
     {

@@ -4,13 +4,13 @@ using System.IO.Enumeration;
 namespace Hyperscope.Guard;
 
 /// <summary>What a program has written it does not execute. Pages of memory that belong to no file lose x when the program makes them
-/// executable after writing, or may write and execute them from the start.</summary>
+/// executable after writing, or when they come where it may execute.</summary>
 /// <remarks>Programs are told by the path they are executed by; a relative path counts as one that matches. Guarded are those that are executed
 /// after arming, and their children.</remarks>
 [SuppressMessage("Design", "CA1001", Justification = "a semaphore whose wait handle nobody asks for holds nothing to dispose of")]
 internal sealed class WriteXorExecuteRule : GuardRule
 {
-    private const ulong VmWrite = 2, VmExec = 4;
+    private const ulong VmExec = 4;
     private const int MaxPages = 1 << 18, MaxPath = 4096, HugeFrames = 512;
     private const int MaxStructure = 1 << 20, MaxPageStructure = 256; // bytes
     private const ulong MaxFrame = 1UL << 40; // 52 bits of address
@@ -152,7 +152,7 @@ internal sealed class WriteXorExecuteRule : GuardRule
         if (await memory.TranslateAsync(table, cancellation).ConfigureAwait(false) is not { } root)
             return;
         IReadOnlyList<MappedRange> mapped = await memory.WithRoot(root).MappingsAsync(
-            vma.Pointer("vm_start"), vma.Pointer("vm_end"), 4096, cancellation).ConfigureAwait(false);
+            vma.Pointer("vm_start"), vma.Pointer("vm_end"), MaxPages, cancellation).ConfigureAwait(false);
         foreach (MappedRange range in mapped)
         {
             for (ulong done = 0; done < range.Length;)
@@ -160,13 +160,12 @@ internal sealed class WriteXorExecuteRule : GuardRule
         }
     }
 
-    // A new page of a mapping, before it is mapped: (page, vma).
+    // A new page of a mapping, before it is mapped: (page, vma). What the program cannot write itself it may write by /proc/self/mem.
     private async ValueTask OnFaultAsync(HookCall call, CancellationToken cancellation)
     {
         StructView vma = await _session.Guest.OpenMemory().ReadSliceAsync(_vma.Slice("vm_start", "vm_mm", "vm_flags"), new Gva(call.Registers.Rsi), cancellation)
             .ConfigureAwait(false);
-        const ulong Both = VmWrite | VmExec;
-        if ((vma.Unsigned("vm_flags") & Both) != Both || !await IsGuardedSpaceAsync(vma.Unsigned("vm_mm"), cancellation).ConfigureAwait(false))
+        if ((vma.Unsigned("vm_flags") & VmExec) == 0 || !await IsGuardedSpaceAsync(vma.Unsigned("vm_mm"), cancellation).ConfigureAwait(false))
             return;
         ulong frame = (call.Registers.Rdi - _session.Guest.Layout.Vmemmap.Value) / (ulong)_page.Size;
         if (frame >= MaxFrame)
@@ -212,7 +211,7 @@ internal sealed class WriteXorExecuteRule : GuardRule
             if (_pages.GetValueOrDefault(frame) is { } present && present.Length >= length)
                 return length;
             if (_pages.Count >= MaxPages)
-                throw new LinuxGuestException($"{MaxPages} pages that programs have written are guarded already; gpa {new Gfn(frame).Address} is not");
+                throw new LinuxGuestException($"{MaxPages} pages that were written are guarded already; gpa {new Gfn(frame).Address} is not");
             var range = new GuardedRange(this, "written memory", gva, new Gfn(frame).Address, length, PageAccess.Execute, IsWatch: false);
             GuardedRange[] replaced = _pages.Remove(frame, out GuardedRange? smaller) ? [smaller] : [];
             _pages[frame] = range;
