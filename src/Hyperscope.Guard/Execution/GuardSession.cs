@@ -227,8 +227,8 @@ public sealed partial class GuardSession : IAsyncDisposable
 
     private Task AddRangesAsync(IReadOnlyList<GuardedRange> ranges, CancellationToken cancellation) => ChangeAsync([], ranges, cancellation);
 
-    // The map changes first: an event that comes at once finds its rule. One change after the other: what the VM is told last of a page that several
-    // ranges lie on is what the map says last.
+    // The map changes first: an event that comes at once finds its rule. One change after the other: what the VM is told last of a page
+    // that several ranges lie on is what the map says last.
     private async Task ApplyAsync(Func<IReadOnlyList<GuardedRange>> change, CancellationToken cancellation)
     {
         await _applying.WaitAsync(cancellation).ConfigureAwait(false);

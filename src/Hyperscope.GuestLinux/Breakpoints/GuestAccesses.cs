@@ -127,7 +127,7 @@ public sealed class GuestAccesses
         try
         {
             if (_registration is not null)
-                throw new InvalidOperationException("the accesses of this guest are taken already, by a guard or a watch; its text cannot be patched meanwhile");
+                throw new InvalidOperationException("a guard or a watch takes the accesses of this guest; its text cannot be patched meanwhile");
             _isForgone = true;
         }
         finally

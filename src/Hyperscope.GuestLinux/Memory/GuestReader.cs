@@ -122,8 +122,10 @@ public sealed class GuestReader
             ulong end = gva.Value + (ulong)Math.Max(length, 1) - 1;
             if (end < gva.Value)
                 continue;
-            for (ulong page = gva.Value >> Gfn.PageShift; page <= end >> Gfn.PageShift && left > 0 && frames.Count < PageCache.MaxPages; page++, left--)
+            for (ulong page = gva.Value >> Gfn.PageShift; page <= end >> Gfn.PageShift; page++)
             {
+                if (left-- <= 0 || frames.Count == PageCache.MaxPages)
+                    break;
                 Gpa? gpa = await _space.TranslateAsync(new Gva(page << Gfn.PageShift), cancellation).ConfigureAwait(false);
                 if (gpa is { } mapped && mapped.Value >> 52 == 0)
                     frames.Add(mapped.Value >> Gfn.PageShift);

@@ -44,7 +44,8 @@ internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks wal
     public static List<KernelRange> Subtract(IEnumerable<KernelRange> from, IEnumerable<KernelRange> taken)
     {
         var holes = new List<(ulong Start, ulong End)>();
-        foreach ((ulong first, ulong end) in taken.Select(static range => (Floor(range.Start.Value), Floor(range.End.Value + Gfn.PageSize - 1))).Order())
+        foreach ((ulong first, ulong end) in taken
+            .Select(static range => (Floor(range.Start.Value), Floor(range.End.Value + Gfn.PageSize - 1))).Order())
         {
             // Each is looked at once or twice only if no two overlap.
             if (holes.Count != 0 && first <= holes[^1].End)

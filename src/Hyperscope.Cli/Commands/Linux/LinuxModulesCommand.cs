@@ -10,8 +10,10 @@ internal sealed class LinuxModulesCommand() : LinuxCommand(
     new Example("hyperscope linux modules --kvmi unix:/run/vm.sock", "What has been loaded into the kernel?"))
 {
     /// <summary>What is printed as JSON.</summary>
-    internal static LinuxModuleListRecord Record(IReadOnlyList<LinuxModule> modules, IReadOnlyList<KernelRange> unowned, Truncation? truncation) => new(
-        [.. modules.Select(Record)], truncation?.ToString(), [.. unowned.Select(static range => new LinuxRangeRecord(Hex(range.Start), Hex(range.End)))]);
+    internal static LinuxModuleListRecord Record(
+        IReadOnlyList<LinuxModule> modules, IReadOnlyList<KernelRange> unowned, Truncation? truncation) => new(
+            [.. modules.Select(Record)], truncation?.ToString(),
+            [.. unowned.Select(static range => new LinuxRangeRecord(Hex(range.Start), Hex(range.End)))]);
 
     /// <inheritdoc/>
     protected override async Task<int> RunAsync(LinuxGuest guest, ParseResult parsed, CancellationToken cancellation)
@@ -27,7 +29,11 @@ internal sealed class LinuxModulesCommand() : LinuxCommand(
 
         WriteTable(modules, truncation, "NAME SIZE USED STATE NOTE BASE", Cells);
         foreach (KernelRange range in unowned)
-            await Console.Error.WriteLineAsync($"hyperscope: {range.Length} bytes of code at {range} belong to no module and to nothing else").ConfigureAwait(false);
+        {
+            await Console.Error.WriteLineAsync($"hyperscope: {range.Length} bytes of code at {range} belong to no module and to nothing else")
+                .ConfigureAwait(false);
+        }
+
         return ExitCode.Done;
     }
 
