@@ -55,6 +55,14 @@ public sealed partial class LinuxGuest
     public Task<GuestList<LinuxMapping>> MapsAsync(LinuxProcess process, CancellationToken cancellation = default) =>
         ViewAsync((reader, walks) => new ProcessMemoryReader(this, reader, walks).MapsAsync(process.Mm, cancellation));
 
+    /// <summary>The path of the program that a process executes, as <c>/proc/PID/exe</c>; null for kernel threads and zombies.</summary>
+    /// <exception cref="LinuxGuestException">The guest's structures do not hold together, or the process has ended.</exception>
+    public Task<string?> ProgramAsync(LinuxProcess process, CancellationToken cancellation = default)
+    {
+        GuestReader reader = OpenMemory();
+        return new ProcessMemoryReader(this, reader, NewWalks(reader)).ProgramAsync(process.Mm, cancellation);
+    }
+
     /// <summary>The open files of a process.</summary>
     public Task<GuestList<LinuxFile>> FilesAsync(LinuxProcess process, CancellationToken cancellation = default) =>
         ViewAsync((reader, walks) => new ProcessMemoryReader(this, reader, walks).FilesAsync(process.Files, cancellation));

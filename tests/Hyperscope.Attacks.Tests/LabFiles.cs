@@ -11,7 +11,7 @@ internal static class LabFiles
 
     /// <summary>Programs that execute what they have written, by ways of their own; their status is 42 then. What the kernel says of them is as of the
     /// lab's own.</summary>
-    public const string WriterOfItself = "/self-writer/attack", UnpackerOfMuch = "/much/attack";
+    public const string WriterOfItself = "/self-writer/attack", UnpackerOfMuch = "/much/attack", PatientUnpacker = "/patient/attack";
 
     /// <summary>The lab's files, for a guest's initial RAM disk.</summary>
     public static IReadOnlyList<InitramfsFile> Read()
@@ -25,6 +25,7 @@ internal static class LabFiles
             new InitramfsFile(ThreadedProgram, TinyProgram.UserWithAnEndedThread(), true),
             new InitramfsFile(WriterOfItself, TinyProgram.WriterOfItself(), true),
             new InitramfsFile(UnpackerOfMuch, TinyProgram.UnpackerOfMuch(), true),
+            new InitramfsFile(PatientUnpacker, TinyProgram.PatientUnpacker(), true),
         ];
     }
 

@@ -114,6 +114,35 @@ public sealed class VerdictTests(LabGuest lab)
         Assert.Equal((0, ""), (armed.Guard.Statistics.Unfollowed, armed.Guard.Statistics.LastFailure));
     }
 
+    [Theory]
+    [InlineData("images: [/patient/*]", LabFiles.PatientUnpacker)] // it runs already
+    [InlineData("processes: [attack]", LabFiles.PatientUnpacker)]
+    [InlineData("processes: [sleeper]", LabFiles.WriterOfItself)] // a process executes it that was another program
+    public async Task Process_that_runs_when_the_guard_arms_is_guarded(string selection, string program)
+    {
+        // The shell's job waits for a line on its input, and then is the program, or lets the program have the line.
+        string job = program == LabFiles.PatientUnpacker ? $"exec {program}" : $"echo -n sleeper >/proc/self/comm; read line; exec {program}";
+        string start = $"rm -f /tmp/go; mkfifo /tmp/go; ({job}) </tmp/go >/tmp/said 2>&1 & pid=$!; exec 9>/tmp/go; "
+            + "until grep -qE '^(0|7) ' /proc/$pid/syscall && grep -qE '^(attack|sleeper)' /proc/$pid/comm; do :; done";
+        const string Finish = "echo >&9; exec 9>&-; wait $pid; echo status $?";
+        Assert.Equal("status 42", (await lab.RunAsync($"{start}; {Finish}"))[^1]);
+        await lab.RunAsync(start);
+        await using ArmedTool armed = await ArmAsync($"rules: [{{kind: w-xor-x, {selection}}}]", new GuardOptions());
+        Assert.Empty(armed.Guard.Arming!.Notes);
+        Assert.Equal("status 139", (await lab.RunAsync(Finish))[^1]);
+        Assert.NotEmpty(_seen);
+        Assert.Equal((0, ""), (armed.Guard.Statistics.Unfollowed, armed.Guard.Statistics.LastFailure));
+    }
+
+    [Fact]
+    public async Task Process_that_is_not_there_is_noted()
+    {
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: w-xor-x, processes: [no-such, 4194303]}]", new GuardOptions());
+        Assert.Equal(
+            ["rule w-xor-x: there is no process 4194303", "rule w-xor-x: there is no process no-such"],
+            armed.Guard.Arming!.Notes.Order(StringComparer.Ordinal));
+    }
+
     [Fact]
     public async Task What_a_rule_could_not_follow_is_counted()
     {

@@ -68,7 +68,7 @@ public sealed partial class GuardSession : IAsyncDisposable
     {
         var plan = new GuardPlan(this);
         foreach (GuardRule rule in _rules)
-            await PlanAsync(rule, plan, cancellation).ConfigureAwait(false);
+            await AskAsync(rule, plan, (wanted, token) => PlanAsync(rule, wanted, token), cancellation).ConfigureAwait(false);
         return plan;
     }
 
@@ -91,6 +91,8 @@ public sealed partial class GuardSession : IAsyncDisposable
             ControlRegistersAsync(plan, enable: true, cancellation),
             HookAsync(plan.Hooks, cancellation)).ConfigureAwait(false);
         TimeSpan armed = Stopwatch.GetElapsedTime(started);
+        foreach (GuardRule rule in _rules)
+            await AskAsync(rule, plan, rule.ArmedAsync, cancellation).ConfigureAwait(false);
         StartChecks();
         Arming = new GuardArming(
             _map.RestrictedPages, plan.Ranges.Where(static range => range.IsWatch).Sum(static range => (long)range.Length),
@@ -157,18 +159,23 @@ public sealed partial class GuardSession : IAsyncDisposable
     }
 
     // A kernel that lacks what one rule needs is guarded by the others.
-    private static async Task PlanAsync(GuardRule rule, GuardPlan plan, CancellationToken cancellation)
+    private static async Task AskAsync(GuardRule rule, GuardPlan plan, Func<GuardPlan, CancellationToken, Task> ask, CancellationToken cancellation)
     {
         try
         {
-            if (rule.Settings.Verdict == Verdict.Redirect)
-                _ = plan.Guest.Symbols.AddressOf(rule.Settings.Text("target"));
-            await rule.PlanAsync(plan, cancellation).ConfigureAwait(false);
+            await ask(plan, cancellation).ConfigureAwait(false);
         }
         catch (LinuxGuestException missing)
         {
             plan.Note($"rule {rule.Name}: {missing.Message}");
         }
+    }
+
+    private static Task PlanAsync(GuardRule rule, GuardPlan plan, CancellationToken cancellation)
+    {
+        if (rule.Settings.Verdict == Verdict.Redirect)
+            _ = plan.Guest.Symbols.AddressOf(rule.Settings.Text("target"));
+        return rule.PlanAsync(plan, cancellation);
     }
 
     private static IEnumerable<ulong> Frames(GuardedRange range) => Enumerable.Range(0, range.Pages).Select(page => range.First.Value + (ulong)page);

@@ -43,6 +43,17 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
         return mappings;
     }
 
+    /// <summary>The path of the program that an address space was made for; null: there is none.</summary>
+    public async Task<string?> ProgramAsync(Gva mm, CancellationToken cancellation)
+    {
+        if (!Walks.IsPointer(mm))
+            return null;
+        Gva file = await reader.ReadPointerAsync(mm + (ulong)_btf.StructOf("mm_struct").Offset("exe_file"), cancellation).ConfigureAwait(false);
+        if (!Walks.IsPointer(file))
+            return null;
+        return await _paths.OfFileAsync(await reader.ReadSliceAsync(_paths.File, file, cancellation).ConfigureAwait(false), cancellation).ConfigureAwait(false);
+    }
+
     /// <summary>The open files of a process.</summary>
     public async Task<List<LinuxFile>> FilesAsync(Gva files, CancellationToken cancellation)
     {
