@@ -12,13 +12,17 @@ public sealed partial class IntrospectedVm
     /// <returns>Ends the handling when disposed.</returns>
     /// <exception cref="InvalidOperationException">This kind already has a handler or loop.</exception>
     public IDisposable On<T>(Action<VmEvent<T>> handler)
-        where T : unmanaged, IEvent<T> => Register(T.Id, new HandlerRoute<T>(_connection, handler));
+        where T : unmanaged, IEvent<T> => Register(T.Id, new HandlerRoute<T>(_connection, vmEvent =>
+        {
+            handler(vmEvent);
+            return true;
+        }));
 
     /// <summary>Handles each event of one kind on the thread pool; events of different vCPUs at the same time.</summary>
     /// <param name="handler">Answers the event before its task completes.</param>
     /// <inheritdoc cref="On{T}"/>
     public IDisposable OnAsync<T>(Func<VmEvent<T>, ValueTask> handler)
-        where T : unmanaged, IEvent<T> => Register(T.Id, new AsyncHandlerRoute<T>(_connection, first: null, handler));
+        where T : unmanaged, IEvent<T> => Register(T.Id, new AsyncHandlerRoute<T>(_connection, static _ => false, handler));
 
     /// <summary>Deals with the common case of an event on the connection's own thread, and with the rest on the thread pool.</summary>
     /// <param name="first">Answers the event and returns true, or leaves it alone and returns false; as a handler of <see cref="On{T}"/>.</param>

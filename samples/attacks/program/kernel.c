@@ -126,34 +126,33 @@ static enum outcome raised(struct line *line, void (*how)(void))
     }
 }
 
-static void by_module(void)
+static const char *blow;
+
+static void by_blow(void)
 {
     unsigned long pid = CALL(__NR_getpid);
 
-    strike("credentials", &pid, 0);
+    strike(blow, &pid, 0);
+}
+
+static enum outcome raised_by(struct line *line, const char *name)
+{
+    enum outcome outcome;
+
+    blow = name;
+    outcome = raised(line, by_blow);
+    undo(name);
+    return outcome;
 }
 
 static enum outcome credentials(struct line *line)
 {
-    enum outcome outcome = raised(line, by_module);
-
-    undo("credentials");
-    return outcome;
-}
-
-static void by_swapping(void)
-{
-    unsigned long pid = CALL(__NR_getpid);
-
-    strike("credentials-swap", &pid, 0);
+    return raised_by(line, "credentials");
 }
 
 static enum outcome credentials_swap(struct line *line)
 {
-    enum outcome outcome = raised(line, by_swapping);
-
-    undo("credentials-swap");
-    return outcome;
+    return raised_by(line, "credentials-swap");
 }
 
 /* What an exploit has: one open file and a write to an address of its choice. */

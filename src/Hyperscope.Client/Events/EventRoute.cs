@@ -16,15 +16,20 @@ internal abstract class EventRoute
 }
 
 /// <summary>Runs a handler at once on the reader thread: nothing is allocated and no thread is woken.</summary>
-internal sealed class HandlerRoute<T>(Connection connection, Action<VmEvent<T>> handler) : EventRoute
+/// <param name="connection">Learns of what handlers get wrong.</param>
+/// <param name="handler">False: it leaves the event to somebody else.</param>
+internal class HandlerRoute<T>(Connection connection, Func<VmEvent<T>, bool> handler) : EventRoute
     where T : unmanaged, IEvent<T>
 {
+    protected Connection Connection => connection;
+
     public override bool Deliver(EventSlot slot)
     {
         slot.IsInUse = true;
         try
         {
-            handler(new VmEvent<T>(slot));
+            if (!handler(new VmEvent<T>(slot)))
+                return false;
             if (slot.IsPending && !connection.IsClosed)
                 connection.HandlerFailed(slot, slot.NotAnswered());
         }
@@ -43,38 +48,17 @@ internal sealed class HandlerRoute<T>(Connection connection, Action<VmEvent<T>> 
 }
 
 /// <summary>Runs an asynchronous handler on the thread pool, unless another has dealt with the event on the reader thread.</summary>
-internal sealed class AsyncHandlerRoute<T>(Connection connection, Func<VmEvent<T>, bool>? first, Func<VmEvent<T>, ValueTask> handler) : EventRoute
+internal sealed class AsyncHandlerRoute<T>(Connection connection, Func<VmEvent<T>, bool> first, Func<VmEvent<T>, ValueTask> handler)
+    : HandlerRoute<T>(connection, first)
     where T : unmanaged, IEvent<T>
 {
     public override bool Deliver(EventSlot slot)
     {
-        if (first is not null && IsDealtWith(slot, first))
+        if (base.Deliver(slot))
             return true;
         EventSlot own = slot.Vcpu.Detach(slot);
         ThreadPool.UnsafeQueueUserWorkItem(
             static state => _ = state.Route.RunAsync(state.Slot), (Route: this, Slot: own), preferLocal: false);
-        return true;
-    }
-
-    private bool IsDealtWith(EventSlot slot, Func<VmEvent<T>, bool> deal)
-    {
-        slot.IsInUse = true;
-        try
-        {
-            if (!deal(new VmEvent<T>(slot)))
-                return false;
-            if (slot.IsPending && !connection.IsClosed)
-                connection.HandlerFailed(slot, slot.NotAnswered());
-        }
-        catch (Exception failure)
-        {
-            connection.HandlerFailed(slot, failure);
-        }
-        finally
-        {
-            slot.IsInUse = false;
-        }
-
         return true;
     }
 
@@ -83,12 +67,12 @@ internal sealed class AsyncHandlerRoute<T>(Connection connection, Func<VmEvent<T
         try
         {
             await handler(new VmEvent<T>(slot)).ConfigureAwait(false);
-            if (slot.IsPending && !connection.IsClosed)
-                connection.HandlerFailed(slot, slot.NotAnswered());
+            if (slot.IsPending && !Connection.IsClosed)
+                Connection.HandlerFailed(slot, slot.NotAnswered());
         }
         catch (Exception failure)
         {
-            connection.HandlerFailed(slot, failure);
+            Connection.HandlerFailed(slot, failure);
         }
     }
 }

@@ -7,6 +7,8 @@ public static class DebianInitramfs
     public const string ReadyMarker = "hyperscope: user space is up";
 
     // exec replaces init by the shell's session leader; when it ends, the machine goes off.
+    // A terminal throws away what it has not sent yet when the leader of its session ends, and a busy machine may be late with the interrupts that
+    // send it. stty waits for its terminal to have sent everything.
     private const string Init = $"""
         #!/bin/busybox sh
         /bin/busybox mkdir -p /proc /sys /dev /tmp /root /usr/bin /usr/sbin /sbin
@@ -17,7 +19,7 @@ public static class DebianInitramfs
         mount -t devtmpfs dev /dev
         echo '{ReadyMarker}'
         if [ -x /etc/hyperscope-run ]; then
-            setsid -c /etc/hyperscope-run </dev/ttyS0 >/dev/ttyS0 2>&1
+            setsid -c sh -c '/etc/hyperscope-run; stty echo' </dev/ttyS0 >/dev/ttyS0 2>&1
         else
             setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
         fi
