@@ -31,7 +31,7 @@ public sealed class GuestViewTests : IDisposable
         }
 
         _vm = _device.CreateVm();
-        _view = new GuestView(_vm, _memory, _map, new RangeBudget(Ranges), NullLogger.Instance);
+        _view = new GuestView(_vm, _memory, _map, new RangeBudget(Ranges), null, NullLogger.Instance);
     }
 
     [Theory]
@@ -138,7 +138,7 @@ public sealed class GuestViewTests : IDisposable
         var map = new AccessMap();
         _ = memory.AddSlot(new Gpa(0), Pages * Gfn.PageSize);
         using KvmVm vm = _device!.CreateVm();
-        using var view = new GuestView(vm, memory, map, RangeBudget.OfProcess, NullLogger.Instance);
+        using var view = new GuestView(vm, memory, map, RangeBudget.OfProcess, null, NullLogger.Instance);
         lock (map.WriterLock)
         {
             for (ulong frame = 0; frame < Pages; frame += 2)
