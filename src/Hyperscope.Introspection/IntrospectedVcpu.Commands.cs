@@ -26,6 +26,8 @@ internal sealed partial class IntrospectedVcpu
         if (info.IsOnRequest)
             return KvmError.None;
         int bit = BitOf(id);
+
+        // Keeps its new value even if what follows fails, as in v9.
         _enabledEvents = enable ? _enabledEvents | bit : _enabledEvents & ~bit;
         KvmError error = id switch
         {

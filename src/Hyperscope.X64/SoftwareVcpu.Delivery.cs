@@ -95,12 +95,12 @@ public sealed unsafe partial class SoftwareVcpu
         : _c->IsLongMode ? DeliverLong(pending)
         : DeliverProtected(pending);
 
-    // Pushed RF: 1 for faults, so that the instruction is not caught by its own breakpoint when it runs again.
+    // Pushed RF: 1 for faults, so that the instruction is not caught by its own breakpoint when it runs again; but for that breakpoint itself.
     private ulong FlagsToPush(in PendingDelivery pending)
     {
         ulong flags = Flags.GetAll(_c);
         bool isTrap = pending.IsExternal || pending.IsNmi || pending.Fault.IsSoftware
-            || pending.Fault.Vector is X64.Vector.Debug or X64.Vector.Breakpoint or X64.Vector.Overflow;
+            || pending.Fault is { Vector: X64.Vector.Debug, IsGeneralDetect: false } or { Vector: X64.Vector.Breakpoint or X64.Vector.Overflow };
         return isTrap ? flags : flags | Rflags.Rf;
     }
 

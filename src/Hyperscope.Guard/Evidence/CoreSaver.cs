@@ -21,10 +21,14 @@ internal sealed class CoreSaver(LinuxGuest guest)
         {
             if (!_saved.Add(rule.Name))
                 return violation;
-            await WithOthersStoppedAsync(e.Vcpu, () => WriteAsync(path, cancellation), cancellation).ConfigureAwait(false);
+            IntrospectedVcpu[] others = [.. guest.Vm.Vcpus.Where(vcpu => vcpu != e.Vcpu)];
+            StoppedVcpus stopped = await StoppedVcpus.StopAsync(guest.Vm, others, cancellation).ConfigureAwait(false);
+            await using (stopped.ConfigureAwait(false))
+                await WriteAsync(path, cancellation).ConfigureAwait(false);
             return violation with { Core = path };
         }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or KvmiException or LinuxGuestException)
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or InvalidOperationException or KvmiException
+            or LinuxGuestException)
         {
             // What it is evidence of is more important than the evidence.
             return violation.WithNote($"no core: {failure.Message}");
@@ -49,32 +53,6 @@ internal sealed class CoreSaver(LinuxGuest guest)
         finally
         {
             File.Delete(unfinished);
-        }
-    }
-
-    private async Task WithOthersStoppedAsync(IntrospectedVcpu? waiting, Func<Task> work, CancellationToken cancellation)
-    {
-        IntrospectedVcpu[] others = [.. guest.Vm.Vcpus.Where(vcpu => vcpu != waiting)];
-        if (others.Length == 0)
-        {
-            await work().ConfigureAwait(false);
-            return;
-        }
-
-        var finished = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        using IDisposable handler = guest.Vm.OnAsync<PauseVcpuEvent>(async paused =>
-        {
-            await Task.WhenAny(finished.Task, guest.Vm.Completion).ConfigureAwait(false);
-            paused.Continue();
-        });
-        try
-        {
-            await Task.WhenAll(others.Select(vcpu => vcpu.PauseAsync(wait: true, cancellation).AsTask())).ConfigureAwait(false);
-            await work().ConfigureAwait(false);
-        }
-        finally
-        {
-            finished.SetResult();
         }
     }
 }

@@ -163,6 +163,9 @@ internal struct FaultInfo
 
     /// <summary>INT1: the gate's privilege level is not looked at.</summary>
     public bool SkipsGatePrivilege;
+
+    /// <summary>#DB in front of an access to a debug register (DR7.GD): pushes RF as other faults do.</summary>
+    public bool IsGeneralDetect;
     public uint ErrorCode;
 
     /// <summary>For a software interrupt: instruction pointer behind it.</summary>

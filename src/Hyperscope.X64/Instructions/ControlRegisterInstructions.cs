@@ -80,7 +80,9 @@ internal static unsafe class ControlRegisterInstructions
         if ((c->Dr[7] & Dr7.GeneralDetect) == 0)
             return true;
         c->Dr[6] |= Dr6.GeneralDetect;
-        return c->Raise(o, X64.Vector.Debug);
+        _ = c->Raise(o, X64.Vector.Debug);
+        c->Fault.IsGeneralDetect = true;
+        return false;
     }
 
     private readonly struct ReadDebug : IPlain

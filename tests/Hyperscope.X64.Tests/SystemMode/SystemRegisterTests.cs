@@ -159,6 +159,7 @@ public sealed class SystemRegisterTests : IDisposable
         _bench.Machine.Write(LongModeBench.Handler(1), [0x0F, 0x21, 0xF1, 0x0F, 0x21, 0xFA, 0xF4]); // mov rcx, dr6; mov rdx, dr7; hlt
         Assert.Equal(1, _bench.RunToHandler());
         Assert.Equal(Code + 3, _bench.Stack(1)[0]);
+        Assert.Equal(Rflags.Rf, _bench.Stack(3)[2] & Rflags.Rf);
         Assert.Equal((0xFFFF_2FF0UL, 0x400UL), (_bench.Machine.Registers.Rcx, _bench.Machine.Registers.Rdx));
     }
 

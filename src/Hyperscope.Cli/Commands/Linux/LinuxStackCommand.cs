@@ -31,8 +31,11 @@ internal sealed class LinuxStackCommand : LinuxCommand
         var stacks = new List<(int Vcpu, CallStack Stack)>();
         await using (StoppedVcpus stopped = await StoppedVcpus.StopAsync(guest.Vm, vcpus, cancellation).ConfigureAwait(false))
         {
-            foreach ((int vcpu, EventArch state) in stopped.States)
-                stacks.Add((vcpu, await guest.StackAsync(state.Regs, state.Sregs.Cs.Selector, cancellation).ConfigureAwait(false)));
+            foreach (VmEvent<PauseVcpuEvent> pause in await stopped.EventsAsync(cancellation).ConfigureAwait(false))
+            {
+                CallStack stack = await guest.StackAsync(pause.Registers, pause.State.Sregs.Cs.Selector, cancellation).ConfigureAwait(false);
+                stacks.Add((pause.Vcpu.Index.Value, stack));
+            }
         }
 
         foreach ((int vcpu, CallStack stack) in stacks)

@@ -38,32 +38,19 @@ internal sealed class VcpuPauseCommand : ToolCommand
     protected override async Task<int> RunAsync(IntrospectedVm vm, ParseResult parsed, CancellationToken cancellation)
     {
         IReadOnlyList<IntrospectedVcpu> vcpus = parsed.GetValue(_index) is { } index ? [vm.Vcpu(index)] : vm.Vcpus;
-        using var release = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        int left = vcpus.Count;
-        var allStopped = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        using IDisposable handling = vm.OnAsync<PauseVcpuEvent>(async e =>
+        await using StoppedVcpus stopped = await StoppedVcpus.StopAsync(vm, vcpus, cancellation).ConfigureAwait(false);
+        foreach (VmEvent<PauseVcpuEvent> pause in await stopped.EventsAsync(cancellation).ConfigureAwait(false))
         {
-            EventRecord record = EventText.Describe(e.Untyped, null);
-            lock (allStopped)
-            {
-                if (IsJson(parsed))
-                    Console.WriteJson(record, CliJson.Default.EventRecord);
-                else
-                    Console.Out.WriteLine(EventText.ToLine(record));
-                if (--left == 0)
-                    allStopped.SetResult();
-            }
+            EventRecord record = EventText.Describe(pause.Untyped, null);
+            if (IsJson(parsed))
+                Console.WriteJson(record, CliJson.Default.EventRecord);
+            else
+                Console.Out.WriteLine(EventText.ToLine(record));
+        }
 
-            await Task.Delay(Timeout.Infinite, release.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            e.Continue();
-        });
-        foreach (IntrospectedVcpu vcpu in vcpus)
-            await vcpu.PauseAsync(wait: true, cancellation).ConfigureAwait(false);
-        await (await Task.WhenAny(allStopped.Task, vm.Completion).ConfigureAwait(false)).WaitAsync(cancellation).ConfigureAwait(false);
         await Console.Error.WriteLineAsync($"{vcpus.Count} vCPU(s) paused; Ctrl-C lets them go").ConfigureAwait(false);
         TimeSpan time = parsed.GetValue(_seconds) is { } seconds ? TimeSpan.FromSeconds(seconds) : Timeout.InfiniteTimeSpan;
         await Task.WhenAny(vm.Completion, Task.Delay(time, cancellation)).ConfigureAwait(false);
-        await release.CancelAsync().ConfigureAwait(false);
         return ExitCode.Done;
     }
 }
