@@ -87,7 +87,13 @@ internal sealed class SelftestCommand : CliCommand
                     return rows;
                 }
 
-                return RunOwn(folder, parsed.GetValue(_vcpus), parsed.GetValue(_backend) ?? "software", parsed.GetValue(_protect) ?? "auto", Run);
+                // One of the first rows lets the VM run; a selection may be without it.
+                string[] start = wanted is null ? ["--paused"] : [];
+                return RunOwn(
+                    folder,
+                    parsed.GetValue(_vcpus),
+                    ["--backend", parsed.GetValue(_backend) ?? "software", "--kvm-protect", parsed.GetValue(_protect) ?? "auto", .. start],
+                    Run);
             },
             cancellation).ConfigureAwait(false);
         int Count(RowOutcome outcome) => results.Count(result => result.Outcome == outcome);
@@ -97,11 +103,11 @@ internal sealed class SelftestCommand : CliCommand
     }
 
     private static IReadOnlyList<RowResult> RunOwn(
-        DirectoryInfo folder, int vcpus, string backend, string protection, Func<ConformanceContext, IReadOnlyList<RowResult>> run)
+        DirectoryInfo folder, int vcpus, string[] arguments, Func<ConformanceContext, IReadOnlyList<RowResult>> run)
     {
         Endpoint control = ChildVm.Socket(folder, "control");
-        using ChildVm vm = ChildVm.Start(folder, "--image", "builtin:selftest", "--vcpus", $"{vcpus}", "--memory", "8M", "--paused",
-            "--backend", backend, "--kvm-protect", protection, "--control", $"{control}");
+        using ChildVm vm = ChildVm.Start(
+            folder, ["--image", "builtin:selftest", "--vcpus", $"{vcpus}", "--memory", "8M", "--control", $"{control}", .. arguments]);
         using var manager = new ControlledVm(vm.ConnectWhenReady(() => ControlClient.Connect(control)), ChildVm.Socket(folder, "tool"));
         using var context = new ConformanceContext(manager, null, hasGuest: true) { VcpuCount = vcpus };
         return run(context);
