@@ -36,6 +36,8 @@ public sealed record KernelLayout
     /// <summary>Where a kernel is linked to run when nothing moves it.</summary>
     public const ulong LinkedText = 0xffffffff81000000;
 
+    private const ulong MaxPhysical = 1UL << 52;
+
     /// <summary>From <c>_text</c> to <c>_end</c>.</summary>
     public required KernelRange Image { get; init; }
 
@@ -76,9 +78,15 @@ public sealed record KernelLayout
     public required KernelRange Modules { get; init; }
 
     /// <summary>The physical address of an address in the image or in the direct map, by arithmetic; null for others.</summary>
-    public Gpa? PhysicalOf(Gva gva) => Image.Contains(gva)
-        ? PhysicalText + (gva.Value - Text.Start.Value)
-        : gva.Value >= DirectMap.Value && gva.Value < Vmalloc.Value ? new Gpa(gva.Value - DirectMap.Value) : null;
+    public Gpa? PhysicalOf(Gva gva)
+    {
+        if (Image.Contains(gva))
+            return PhysicalText + (gva.Value - Text.Start.Value);
+
+        // Where the direct map is the guest says; how much there can be in it, the processor.
+        ulong distance = gva.Value - DirectMap.Value;
+        return gva.Value >= DirectMap.Value && gva.Value < Vmalloc.Value && distance < MaxPhysical ? new Gpa(distance) : null;
+    }
 
     /// <summary>The address of physical memory in the direct map.</summary>
     public Gva DirectMapped(Gpa gpa) => DirectMap + gpa.Value;

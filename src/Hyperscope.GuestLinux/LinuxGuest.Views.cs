@@ -55,6 +55,14 @@ public sealed partial class LinuxGuest
     public Task<GuestList<LinuxMapping>> MapsAsync(LinuxProcess process, CancellationToken cancellation = default) =>
         ViewAsync((reader, walks) => new ProcessMemoryReader(this, reader, walks).MapsAsync(process.Mm, cancellation));
 
+    /// <summary>The path of the program that a process executes, as <c>/proc/PID/exe</c>; null for kernel threads and zombies.</summary>
+    /// <exception cref="LinuxGuestException">The guest's structures do not hold together, or the process has ended.</exception>
+    public Task<string?> ProgramAsync(LinuxProcess process, CancellationToken cancellation = default)
+    {
+        GuestReader reader = OpenMemory();
+        return new ProcessMemoryReader(this, reader, NewWalks(reader)).ProgramAsync(process.Mm, cancellation);
+    }
+
     /// <summary>The open files of a process.</summary>
     public Task<GuestList<LinuxFile>> FilesAsync(LinuxProcess process, CancellationToken cancellation = default) =>
         ViewAsync((reader, walks) => new ProcessMemoryReader(this, reader, walks).FilesAsync(process.Files, cancellation));
@@ -64,6 +72,14 @@ public sealed partial class LinuxGuest
         ViewAsync(
             async (reader, walks) => (await new ModuleReader(this, reader, walks).AllAsync(cancellation).ConfigureAwait(false)).Modules,
             static list => !list.Any(static module => module.IsHidden));
+
+    /// <summary>The module with this <c>struct module</c>. Where it is known, and where it is missing, is not looked up.</summary>
+    /// <exception cref="LinuxGuestException">There is no such memory.</exception>
+    public async Task<LinuxModule> ModuleAtAsync(Gva module, CancellationToken cancellation = default)
+    {
+        GuestReader reader = OpenMemory();
+        return await new ModuleReader(this, reader, NewWalks(reader)).AtAsync(module, cancellation).ConfigureAwait(false);
+    }
 
     /// <summary>Executable memory where modules are loaded that belongs to no module, not even to a hidden one, nor to BPF, kprobes or
     /// ftrace.</summary>

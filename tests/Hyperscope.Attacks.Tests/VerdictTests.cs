@@ -1,5 +1,8 @@
+using Hyperscope.Client;
 using Hyperscope.Guard;
 using Hyperscope.GuestLinux;
+using Hyperscope.Kvmi;
+using Hyperscope.Vm;
 
 namespace Hyperscope.Attacks.Tests;
 
@@ -32,7 +35,7 @@ public sealed class VerdictTests(LabGuest lab)
         {
             BeforeVerdict = async (vm, violation, cancellation) =>
             {
-                byte[] page = await vm.ReadPhysicalAsync(new Hyperscope.Vm.Gpa(Convert.ToUInt64(violation.Gpa, 16)), 8, cancellation);
+                byte[] page = await vm.ReadPhysicalAsync(new Gpa(Convert.ToUInt64(violation.Gpa, 16)), 8, cancellation);
                 order.Add($"saved {Convert.ToHexStringLower(page)}");
             },
             Inspect = (violation, _) =>
@@ -96,6 +99,105 @@ public sealed class VerdictTests(LabGuest lab)
             Assert.Equal(VmExitKind.Terminated, exit.Kind);
             Assert.Equal("VM ended", Assert.Single(_seen).Outcome);
         }
+    }
+
+    [Theory]
+    [InlineData(LabFiles.WriterOfItself)]
+    [InlineData(LabFiles.UnpackerOfMuch)]
+    public async Task What_a_program_wrote_it_does_not_execute_however_it_was_written(string program)
+    {
+        await lab.RunAsync("echo never >/sys/kernel/mm/transparent_hugepage/enabled");
+        Assert.Equal("status 42", (await lab.RunAsync($"{program}; echo status $?"))[^1]);
+        await using ArmedTool armed = await ArmAsync($"rules: [{{kind: w-xor-x, images: [{program}]}}]", new GuardOptions());
+        Assert.Equal("status 139", (await lab.RunAsync($"{program}; echo status $?"))[^1]);
+        Assert.NotEmpty(_seen);
+        Assert.Equal((0, ""), (armed.Guard.Statistics.Unfollowed, armed.Guard.Statistics.LastFailure));
+    }
+
+    [Theory]
+    [InlineData("images: [/patient/*]", LabFiles.PatientUnpacker)] // it runs already
+    [InlineData("processes: [attack]", LabFiles.PatientUnpacker)]
+    [InlineData("processes: [sleeper]", LabFiles.WriterOfItself)] // a process executes it that was another program
+    public async Task Process_that_runs_when_the_guard_arms_is_guarded(string selection, string program)
+    {
+        // The shell's job waits for a line on its input, and then is the program, or lets the program have the line.
+        string job = program == LabFiles.PatientUnpacker ? $"exec {program}" : $"echo -n sleeper >/proc/self/comm; read line; exec {program}";
+        string start = $"rm -f /tmp/go; mkfifo /tmp/go; ({job}) </tmp/go >/tmp/said 2>&1 & pid=$!; exec 9>/tmp/go; "
+            + "until grep -qE '^(0|7) ' /proc/$pid/syscall && grep -qE '^(attack|sleeper)' /proc/$pid/comm; do :; done";
+        const string Finish = "echo >&9; exec 9>&-; wait $pid; echo status $?";
+        Assert.Equal("status 42", (await lab.RunAsync($"{start}; {Finish}"))[^1]);
+        await lab.RunAsync(start);
+        await using ArmedTool armed = await ArmAsync($"rules: [{{kind: w-xor-x, {selection}}}]", new GuardOptions());
+        Assert.Empty(armed.Guard.Arming!.Notes);
+        Assert.Equal("status 139", (await lab.RunAsync(Finish))[^1]);
+        Assert.NotEmpty(_seen);
+        Assert.Equal((0, ""), (armed.Guard.Statistics.Unfollowed, armed.Guard.Statistics.LastFailure));
+    }
+
+    [Fact]
+    public async Task Process_that_is_not_there_is_noted()
+    {
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: w-xor-x, processes: [no-such, 4194303]}]", new GuardOptions());
+        Assert.Equal(
+            ["rule w-xor-x: there is no process 4194303", "rule w-xor-x: there is no process no-such"],
+            armed.Guard.Arming!.Notes.Order(StringComparer.Ordinal));
+    }
+
+    [Fact]
+    public async Task What_a_rule_could_not_follow_is_counted()
+    {
+        // A byte on each page leaves no room for another watch.
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: credentials}]", new GuardOptions());
+        await Assert.ThrowsAsync<KvmiException>(async () =>
+        {
+            for (ulong gpa = 1 << 20; ; gpa += 1 << 20)
+            {
+                var entries = Enumerable.Range(0, 256).Select(page => new WatchEntry(new Gpa(gpa + ((ulong)page * 4096) + 4095), 1, PageAccess.Execute));
+                await armed.Vm.SetWatchesAsync(entries.ToArray(), 0, Cancel);
+            }
+        });
+        Assert.Equal((0, ""), (armed.Guard.Statistics.Unfollowed, armed.Guard.Statistics.LastFailure));
+        await lab.RunAsync($"{LabFiles.ThreadedProgram} & pid=$!; until grep -q '^34 ' /proc/$pid/syscall; do :; done; kill -9 $pid; wait $pid");
+        Assert.NotEqual(0, armed.Guard.Statistics.Unfollowed);
+        Assert.Contains("rule credentials: ", armed.Guard.Statistics.LastFailure, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Crash_by_what_a_check_finds_ends_the_vm()
+    {
+        await using var own = new LabGuest();
+        await own.RunAsync("/attacks/attack -k hidden-process");
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: hidden-process, verdict: crash}]", new GuardOptions(), own);
+        await armed.Guard.CheckAsync(Cancel);
+        Assert.Equal(VmExitKind.Terminated, (await own.RunToTheEndAsync("")).Kind);
+        Assert.Equal("VM ended", Assert.Single(_seen).Outcome);
+    }
+
+    [Fact]
+    public async Task Rule_that_leads_to_what_the_kernel_has_not_is_noted_and_leaves_the_others()
+    {
+        const string Policy = "rules: [{kind: syscall-table}, {kind: kernel-text, verdict: redirect, target: no_such_function}]";
+        await using ArmedTool armed = await ArmAsync(Policy, new GuardOptions());
+        Assert.Contains("no_such_function", Assert.Single(armed.Arming.Notes), StringComparison.Ordinal);
+        Assert.StartsWith(AttackLab.Find("syscall-table").BlockedLine, await lab.StrikeAsync(AttackLab.Find("syscall-table")), StringComparison.Ordinal);
+        await armed.Guard.DisposeAsync(); // and once more when it goes out of scope
+        Assert.StartsWith(AttackLab.Find("syscall-table").SuccessLine, await lab.StrikeAsync(AttackLab.Find("syscall-table")), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Credentials_that_threads_share_are_guarded_as_long_as_one_of_them_lives()
+    {
+        await using ArmedTool armed = await ArmAsync("rules: [{kind: credentials}]", new GuardOptions());
+        Assert.StartsWith(AttackLab.Find("credentials").BlockedLine, await lab.StrikeAsync(AttackLab.Find("credentials")), StringComparison.Ordinal); // loads the module
+        _seen.Clear();
+
+        // The program waits, its thread is gone, and the kernel has let go of it.
+        string[] lines = await lab.RunAsync(
+            $"{LabFiles.ThreadedProgram} & pid=$!; until grep -q '^34 ' /proc/$pid/syscall && [ $(ls /proc/$pid/task | wc -l) = 1 ]; do :; done; sleep 1; "
+            + "printf \"credentials $pid\" >/proc/attack; grep ^Uid: /proc/$pid/status; printf 'undo credentials' >/proc/attack; kill -9 $pid; wait $pid");
+        Assert.Contains("Uid:\t1000\t1000\t1000\t1000", lines);
+        Assert.NotEmpty(_seen);
+        Assert.All(_seen, static violation => Assert.Equal("discarded", violation.Outcome));
     }
 
     [Fact]

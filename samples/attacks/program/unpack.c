@@ -2,7 +2,9 @@
 /* Attacks within user space: programs that write code and then execute it, as packers and exploits do. */
 #include "attack.h"
 
+/* What a child ends with that could not do its part. */
 #define NOT_HUGE 43
+#define NOT_MAPPED 44
 
 /* mov eax, 42; ret, as a packer would hide it. */
 static const unsigned char packed[] = { 0xb8 ^ 0x5a, 42 ^ 0x5a, 0x5a, 0x5a, 0x5a, 0xc3 ^ 0x5a };
@@ -18,10 +20,17 @@ static unsigned char *map(int rights)
     return (unsigned char *)syscall6(__NR_mmap, 0, 4096, rights, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
+static int is_error(const void *result)
+{
+    return (unsigned long)result > -4096ul;
+}
+
 static int flip(void)
 {
     unsigned char *code = map(PROT_READ | PROT_WRITE);
 
+    if (is_error(code))
+        return NOT_MAPPED;
     unpack(code);
     if (CALL(__NR_mprotect, code, 4096, PROT_READ | PROT_EXEC) < 0)
         return 1;
@@ -32,6 +41,8 @@ static int both(void)
 {
     unsigned char *code = map(PROT_READ | PROT_WRITE | PROT_EXEC);
 
+    if (is_error(code))
+        return NOT_MAPPED;
     unpack(code);
     return ((int (*)(void))code)();
 }
@@ -43,6 +54,8 @@ static int huge(void)
     unsigned long area = syscall6(__NR_mmap, 0, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     unsigned char *code = (unsigned char *)((area + size - 1) & -size) + size / 2 + 64;
 
+    if (is_error((void *)area))
+        return NOT_MAPPED;
     /* The kernel makes none by itself where there is little memory. */
     write_file("/sys/kernel/mm/transparent_hugepage/enabled", "madvise", 0);
     CALL(__NR_madvise, (area + size - 1) & -size, size, MADV_HUGEPAGE);
@@ -68,6 +81,10 @@ static enum outcome executed(struct line *line, int (*how)(void))
     }
     if (status == NOT_HUGE << 8) {
         put(line, "the kernel gave no huge page");
+        return FAILED;
+    }
+    if (status == NOT_MAPPED << 8) {
+        put(line, "the kernel gave no memory");
         return FAILED;
     }
     if (status & 0x7f) {

@@ -22,6 +22,11 @@ internal sealed record LinuxModuleRecord(
     string Name, ulong Size, int References, string State, string Base, string Address, IReadOnlyList<LinuxModulePartRecord> Parts, bool Hidden, string FoundIn,
     string MissingIn);
 
+internal sealed record LinuxRangeRecord(string Start, string End);
+
+internal sealed record LinuxModuleListRecord(
+    IReadOnlyList<LinuxModuleRecord> Items, string? Truncated, IReadOnlyList<LinuxRangeRecord> UnownedCode);
+
 internal sealed record LinuxSocketRecord(
     string Protocol, string Type, string State, string Local, string Remote, ulong Inode, int Pid, int Fd, string Sock);
 
@@ -42,7 +47,7 @@ internal sealed record LinuxSymbolRecord(string Address, string Type, string Nam
 [JsonSerializable(typeof(LinuxListRecord<LinuxProcessRecord>))]
 [JsonSerializable(typeof(LinuxListRecord<LinuxMappingRecord>))]
 [JsonSerializable(typeof(LinuxListRecord<LinuxFileRecord>))]
-[JsonSerializable(typeof(LinuxListRecord<LinuxModuleRecord>))]
+[JsonSerializable(typeof(LinuxModuleListRecord))]
 [JsonSerializable(typeof(LinuxListRecord<LinuxSocketRecord>))]
 [JsonSerializable(typeof(LinuxListRecord<LinuxSyscallRecord>))]
 [JsonSerializable(typeof(LinuxListRecord<LinuxGateRecord>))]

@@ -32,19 +32,26 @@ internal static class Disassembly
         return isPlain && !instruction.HasRepPrefix ? instruction.Length : null;
     }
 
-    /// <summary>The base that LIDT or LGDT is about to load; null if it cannot be found out.</summary>
-    public static async ValueTask<ulong?> TableOperandAsync(LinuxGuest guest, KvmRegs registers, KvmSregs system, CancellationToken cancellation)
+    /// <summary>What LIDT or LGDT is about to load; nothing if that cannot be found out.</summary>
+    public static async ValueTask<TableLoad> TableLoadAsync(LinuxGuest guest, KvmRegs registers, KvmSregs system, CancellationToken cancellation)
     {
         byte[] bytes = new byte[MaxLength];
         GuestReader reader = ReaderOf(guest, system);
         int read = await reader.TryReadAsync(new Gva(registers.Rip), bytes, cancellation).ConfigureAwait(false);
-        Instruction instruction = Decode(bytes.AsSpan(0, read), registers.Rip);
-        if (instruction.Mnemonic is not (Mnemonic.Lidt or Mnemonic.Lgdt))
-            return null;
-        ulong address = instruction.GetVirtualAddress(0, 0, (register, _, _) => Value(register, registers, system));
-        byte[] operand = new byte[10];
-        return await reader.TryReadAsync(new Gva(address), operand, cancellation).ConfigureAwait(false) == operand.Length
-            ? BinaryPrimitives.ReadUInt64LittleEndian(operand.AsSpan(2))
+        if (TableOperand(bytes.AsSpan(0, read), registers, system) is not { } operand)
+            return default;
+        byte[] value = new byte[10];
+        return await reader.TryReadAsync(operand.Address, value, cancellation).ConfigureAwait(false) == value.Length
+            ? new TableLoad(BinaryPrimitives.ReadUInt64LittleEndian(value.AsSpan(2)), operand.Length)
+            : default;
+    }
+
+    /// <summary>Where LIDT or LGDT reads, and how long it is itself; null if it is another instruction.</summary>
+    internal static (Gva Address, int Length)? TableOperand(ReadOnlySpan<byte> code, KvmRegs registers, KvmSregs system)
+    {
+        Instruction instruction = Decode(code, registers.Rip);
+        return instruction.Mnemonic is Mnemonic.Lidt or Mnemonic.Lgdt
+            ? (new Gva(instruction.GetVirtualAddress(0, 0, (register, _, _) => Value(register, registers, system))), instruction.Length)
             : null;
     }
 
@@ -55,7 +62,11 @@ internal static class Disassembly
     private static Instruction Decode(ReadOnlySpan<byte> bytes, ulong rip) =>
         Decoder.Create(64, new ByteArrayCodeReader(bytes.ToArray()), rip).Decode();
 
-    private static ulong Value(Register register, KvmRegs registers, KvmSregs system) => register switch
+    private static ulong Value(Register register, KvmRegs registers, KvmSregs system) => register.GetSize() == 4
+        ? (uint)Value(register.GetFullRegister(), registers, system) // an address of 32 bits
+        : Full(register, registers, system);
+
+    private static ulong Full(Register register, KvmRegs registers, KvmSregs system) => register switch
     {
         Register.RAX => registers.Rax,
         Register.RBX => registers.Rbx,
@@ -78,3 +89,8 @@ internal static class Disassembly
         _ => 0,
     };
 }
+
+/// <summary>What is about to be loaded into a descriptor table's register.</summary>
+/// <param name="Base">The table's address.</param>
+/// <param name="Length">Bytes of the instruction; 0 if nothing is known.</param>
+internal readonly record struct TableLoad(ulong Base, int Length);

@@ -25,6 +25,7 @@ public sealed partial class GuardSession
     /// <summary>What was seen so far.</summary>
     public GuardStatistics Statistics => new(
         Interlocked.Read(ref _events), Interlocked.Read(ref _unconcerned), Stopwatch.GetElapsedTime(0, Interlocked.Read(ref _waitedTicks)),
+        Interlocked.Read(ref _unfollowed), _lastFailure,
         [.. _rules.Select(rule => _counts[rule].Read(rule.Name))]);
 
     private async ValueTask HandleCoreAsync(VmEvent<AccessEvent> e)
@@ -58,7 +59,7 @@ public sealed partial class GuardSession
         if (Concerned(e.Gpa, UnknownSize, e.Access) is { } range)
         {
             byte[] before = new byte[UnknownSize];
-            int read = await Vm.TryReadPhysicalAsync(e.Gpa, before, _ended.Token).ConfigureAwait(false);
+            int read = await Vm.TryReadPhysicalAsync(e.Gpa, before, _untilEnded).ConfigureAwait(false);
             GuardEvent guarded = Describe(e.Untyped, GuardSubject.Memory) with
             {
                 Gva = e.Gva,
@@ -103,9 +104,20 @@ public sealed partial class GuardSession
         GuardRule? rule = e.IsWrite ? _plan?.Tables.GetValueOrDefault(e.Table) : null;
         KvmSregs system = e.State.Sregs;
         ulong old = e.Table == DescriptorTable.Idtr ? system.Idt.Base : e.Table == DescriptorTable.Gdtr ? system.Gdt.Base : 0;
-        ulong value = rule is null ? 0 : await Disassembly.TableOperandAsync(Guest, e.Registers, system, _ended.Token).ConfigureAwait(false) ?? 0;
-        if (value == old)
-            rule = null; // loaded with what it has
+        TableLoad load = rule is null ? default : await Disassembly.TableLoadAsync(Guest, e.Registers, system, _untilEnded).ConfigureAwait(false);
+        ulong value = load.Base;
+        if (rule is not null && load.Length != 0 && value == old)
+        {
+            // Loaded with what it has. The processor would read the operand anew, and not find what we did: so it does not get to.
+            KvmRegs registers = e.Registers;
+            registers.Rip += (ulong)load.Length;
+            await e.Vcpu.SetRegistersAsync(registers, _untilEnded).ConfigureAwait(false);
+            Interlocked.Increment(ref _unconcerned);
+            e.Retry();
+            Left(started);
+            return;
+        }
+
         await RegisterAsync(e.Untyped, rule, GuardSubject.DescriptorTable, $"{e.Table}".ToUpperInvariant(), old, value, new RetryAnswer(e.Untyped))
             .ConfigureAwait(false);
         Left(started);
@@ -128,7 +140,7 @@ public sealed partial class GuardSession
         {
             await handling.ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (_ended.IsCancellationRequested)
+        catch (OperationCanceledException) when (_untilEnded.IsCancellationRequested)
         {
             if (e.IsPending)
                 e.Continue();
@@ -160,7 +172,7 @@ public sealed partial class GuardSession
         Judgement judgement;
         try
         {
-            judgement = await rule.JudgeAsync(e, _ended.Token).ConfigureAwait(false);
+            judgement = await rule.JudgeAsync(e, _untilEnded).ConfigureAwait(false);
         }
         catch (Exception broken) when (broken is LinuxGuestException or KvmiException)
         {
@@ -175,7 +187,7 @@ public sealed partial class GuardSession
             return;
         }
 
-        Violation violation = await _evidence.CollectAsync(rule, e, judgement, _ended.Token).ConfigureAwait(false);
+        Violation violation = await _evidence.CollectAsync(rule, e, judgement, _untilEnded).ConfigureAwait(false);
         await CarryOutAsync(rule, e, violation, answer).ConfigureAwait(false);
     }
 

@@ -8,6 +8,8 @@ public sealed partial class GuardSession
     private readonly Dictionary<ulong, GuardHook[]> _hooks = []; // by gpa
     private readonly GuestBreakpoint _breakpoint;
     private KernelValues? _kernel;
+    private long _unfollowed;
+    private volatile string _lastFailure = "";
 
     internal KernelValues Kernel => _kernel ??= new KernelValues(Vm, Guest);
 
@@ -27,8 +29,17 @@ public sealed partial class GuardSession
             }
         }
 
-        if (HasExtensions)
+        if (!HasExtensions)
+            return;
+        try
+        {
             await Guest.Accesses.AddBreakpointsAsync(added, _breakpoint, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            await UnhookAsync(hooks, CancellationToken.None).ConfigureAwait(false);
+            throw;
+        }
     }
 
     /// <summary>Ends that.</summary>
@@ -52,7 +63,7 @@ public sealed partial class GuardSession
             await Guest.Accesses.RemoveBreakpointsAsync(removed, _breakpoint, cancellation).ConfigureAwait(false);
     }
 
-    private async ValueTask UnhookAllAsync()
+    private async Task UnhookAllAsync()
     {
         Gpa[] places;
         lock (_hookGate)
@@ -99,7 +110,7 @@ public sealed partial class GuardSession
         {
             await RunHooksAsync(HooksAt(e.Gpa), NewCall(e)).ConfigureAwait(false);
         }
-        catch (OperationCanceledException) when (_ended.IsCancellationRequested)
+        catch (OperationCanceledException) when (_untilEnded.IsCancellationRequested)
         {
             // The guard ends in the middle of it, and the guest goes on.
         }
@@ -116,11 +127,13 @@ public sealed partial class GuardSession
             _counts[hook.Rule].Count(isViolation: false);
             try
             {
-                await hook.Run(call, _ended.Token).ConfigureAwait(false);
+                await hook.Run(call, _untilEnded).ConfigureAwait(false);
             }
             catch (Exception failure) when (failure is LinuxGuestException or KvmiException)
             {
-                // Arguments that lead nowhere are the guest's own affair, and must not end the guard.
+                // Arguments that lead nowhere must not end the guard, and neither must a VM that has no room for more watches.
+                Interlocked.Increment(ref _unfollowed);
+                _lastFailure = $"rule {hook.Rule.Name}: {failure.Message}";
             }
         }
     }

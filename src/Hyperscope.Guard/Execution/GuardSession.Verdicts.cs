@@ -7,9 +7,9 @@ public sealed partial class GuardSession
     // Evidence is written before the answer: what a crash of this tool leaves unanswered has at least been said.
     private async ValueTask CarryOutAsync(GuardRule rule, GuardEvent e, Violation violation, EventAnswer answer)
     {
-        violation = await _cores.SaveAsync(rule, e, violation, _ended.Token).ConfigureAwait(false);
+        violation = await _cores.SaveAsync(rule, e, violation, _untilEnded).ConfigureAwait(false);
         if (_options.BeforeVerdict is { } before)
-            await before(Vm, violation, _ended.Token).ConfigureAwait(false);
+            await before(Vm, violation, _untilEnded).ConfigureAwait(false);
         Verdict verdict = violation.Verdict;
         if (verdict == Verdict.Pause)
         {
@@ -47,7 +47,7 @@ public sealed partial class GuardSession
                 return Outcomes.Discarded;
             case Verdict.Discard when e.Subject == GuardSubject.DescriptorTable || e.Access == PageAccess.Write:
                 // Without the extension an instruction can be stepped over if its store is all that it does.
-                int? length = await Disassembly.SkippableAsync(Guest, e, _ended.Token).ConfigureAwait(false);
+                int? length = await Disassembly.SkippableAsync(Guest, e, _untilEnded).ConfigureAwait(false);
                 if (length is { } bytes)
                 {
                     await GoToAsync(e, e.Registers.Rip + (ulong)bytes).ConfigureAwait(false);
@@ -57,7 +57,7 @@ public sealed partial class GuardSession
                 goto case Verdict.Exception;
             case Verdict.Discard: // of code there is nothing to discard but its execution
             case Verdict.Exception:
-                await e.Vcpu!.InjectExceptionAsync(GeneralProtection, 0, 0, _ended.Token).ConfigureAwait(false);
+                await RaiseAsync(e.Vcpu!).ConfigureAwait(false);
                 return Outcomes.Raised;
             case Verdict.Redirect:
                 await GoToAsync(e, Guest.Symbols.AddressOf(rule.Settings.Text("target")).Value).ConfigureAwait(false);
@@ -67,24 +67,36 @@ public sealed partial class GuardSession
         }
     }
 
+    private async ValueTask RaiseAsync(IntrospectedVcpu vcpu)
+    {
+        try
+        {
+            await vcpu.InjectExceptionAsync(GeneralProtection, 0, 0, _untilEnded).ConfigureAwait(false);
+        }
+        catch (KvmiException busy) when (busy.Error == KvmError.Busy)
+        {
+            // One is on its way already.
+        }
+    }
+
     private ValueTask GoToAsync(GuardEvent e, ulong rip)
     {
         KvmRegs registers = e.Registers;
         registers.Rip = rip;
-        return e.Vcpu!.SetRegistersAsync(registers, _ended.Token);
+        return e.Vcpu!.SetRegistersAsync(registers, _untilEnded);
     }
 
     private async ValueTask<Verdict> InspectAsync(Violation violation)
     {
         if (_options.Inspect is { } inspect)
         {
-            Verdict decided = await inspect(violation, _ended.Token).ConfigureAwait(false);
+            Verdict decided = await inspect(violation, _untilEnded).ConfigureAwait(false);
             return decided == Verdict.Pause ? Verdict.Log : decided;
         }
 
         try
         {
-            await Task.Delay(Timeout.InfiniteTimeSpan, _ended.Token).ConfigureAwait(false);
+            await Task.Delay(Timeout.InfiniteTimeSpan, _untilEnded).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {

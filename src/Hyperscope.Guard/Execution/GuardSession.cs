@@ -11,9 +11,12 @@ public sealed partial class GuardSession : IAsyncDisposable
     private readonly RangeMap _map = new();
     private readonly List<IDisposable> _handlers = [];
     private readonly CancellationTokenSource _ended = new();
+    private readonly CancellationToken _untilEnded; // outlives its source: an event may still be judged then
+    private readonly SemaphoreSlim _applying = new(1, 1); // from a change of the map until the VM has it; no event is waited for meanwhile
     private readonly List<EventId> _enabled = [];
     private GuardPlan? _plan;
     private bool _hasAccesses;
+    private int _isDisposed;
 
     private GuardSession(IntrospectedVm vm, LinuxGuest guest, GuardPolicy policy, GuardOptions options, bool hasExtensions)
     {
@@ -22,6 +25,7 @@ public sealed partial class GuardSession : IAsyncDisposable
         Policy = policy;
         _options = options;
         HasExtensions = hasExtensions;
+        _untilEnded = _ended.Token;
         _rules = [.. policy.Rules.Select(static rule => rule.Kind.Create(rule))];
         foreach (GuardRule rule in _rules)
             _counts[rule] = new RuleCounts();
@@ -64,7 +68,7 @@ public sealed partial class GuardSession : IAsyncDisposable
     {
         var plan = new GuardPlan(this);
         foreach (GuardRule rule in _rules)
-            await PlanAsync(rule, plan, cancellation).ConfigureAwait(false);
+            await AskAsync(rule, plan, (wanted, token) => PlanAsync(rule, wanted, token), cancellation).ConfigureAwait(false);
         return plan;
     }
 
@@ -87,6 +91,8 @@ public sealed partial class GuardSession : IAsyncDisposable
             ControlRegistersAsync(plan, enable: true, cancellation),
             HookAsync(plan.Hooks, cancellation)).ConfigureAwait(false);
         TimeSpan armed = Stopwatch.GetElapsedTime(started);
+        foreach (GuardRule rule in _rules)
+            await AskAsync(rule, plan, rule.ArmedAsync, cancellation).ConfigureAwait(false);
         StartChecks();
         Arming = new GuardArming(
             _map.RestrictedPages, plan.Ranges.Where(static range => range.IsWatch).Sum(static range => (long)range.Length),
@@ -96,16 +102,19 @@ public sealed partial class GuardSession : IAsyncDisposable
     }
 
     /// <summary>Guards more, or ends guarding it: for rules whose objects come and go.</summary>
-    internal async Task ChangeAsync(IReadOnlyList<GuardedRange> removed, IReadOnlyList<GuardedRange> added, CancellationToken cancellation)
-    {
-        foreach (GuardedRange range in removed)
-            _map.Remove(range);
-        await ApplyAsync([.. removed, .. added], () =>
+    internal Task ChangeAsync(IReadOnlyList<GuardedRange> removed, IReadOnlyList<GuardedRange> added, CancellationToken cancellation) => ApplyAsync(
+        () =>
         {
+            // One that began before the end comes too late after it.
+            if (_untilEnded.IsCancellationRequested)
+                return [];
+            foreach (GuardedRange range in removed)
+                _map.Remove(range);
             foreach (GuardedRange range in added)
                 _map.Add(range);
-        }, cancellation).ConfigureAwait(false);
-    }
+            return [.. removed, .. added];
+        },
+        cancellation);
 
     internal async Task<IReadOnlyList<KvmSregs>> SystemRegistersAsync(CancellationToken cancellation)
     {
@@ -118,23 +127,17 @@ public sealed partial class GuardSession : IAsyncDisposable
     /// <summary>Lifts everything.</summary>
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
+            return;
         await _ended.CancelAsync().ConfigureAwait(false);
-        try
-        {
-            await UnhookAllAsync().ConfigureAwait(false);
-            await ApplyAsync(_map.Clear(), static () => { }, CancellationToken.None).ConfigureAwait(false);
-            if (_plan is { } plan)
-                await ControlRegistersAsync(plan, enable: false, CancellationToken.None).ConfigureAwait(false);
-            foreach (EventId id in _enabled)
-                await Vm.DisableAsync(id, CancellationToken.None).ConfigureAwait(false);
-            if (_hasAccesses)
-                await Guest.Accesses.ReleaseAsync(CancellationToken.None).ConfigureAwait(false);
-        }
-        catch (Exception refused) when (refused is KvmiException or IOException or TimeoutException)
-        {
-            // The connection has ended, and with it the restrictions.
-        }
-
+        await LiftAsync(UnhookAllAsync()).ConfigureAwait(false);
+        await LiftAsync(ApplyAsync(_map.Clear, CancellationToken.None)).ConfigureAwait(false);
+        if (_plan is { } plan)
+            await LiftAsync(ControlRegistersAsync(plan, enable: false, CancellationToken.None)).ConfigureAwait(false);
+        foreach (EventId id in _enabled)
+            await LiftAsync(Vm.DisableAsync(id, CancellationToken.None).AsTask()).ConfigureAwait(false);
+        if (_hasAccesses)
+            await LiftAsync(Guest.Accesses.ReleaseAsync(CancellationToken.None)).ConfigureAwait(false);
         await _checking.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         foreach (IDisposable handler in _handlers)
             handler.Dispose();
@@ -142,17 +145,37 @@ public sealed partial class GuardSession : IAsyncDisposable
         _ended.Dispose();
     }
 
-    // A kernel that lacks what one rule needs is guarded by the others.
-    private static async Task PlanAsync(GuardRule rule, GuardPlan plan, CancellationToken cancellation)
+    // What is refused must not keep the rest from being lifted.
+    private static async Task LiftAsync(Task lifting)
     {
         try
         {
-            await rule.PlanAsync(plan, cancellation).ConfigureAwait(false);
+            await lifting.ConfigureAwait(false);
+        }
+        catch (Exception refused) when (refused is KvmiException or IOException or TimeoutException)
+        {
+            // Mostly the connection has ended, and with it the restrictions.
+        }
+    }
+
+    // A kernel that lacks what one rule needs is guarded by the others.
+    private static async Task AskAsync(GuardRule rule, GuardPlan plan, Func<GuardPlan, CancellationToken, Task> ask, CancellationToken cancellation)
+    {
+        try
+        {
+            await ask(plan, cancellation).ConfigureAwait(false);
         }
         catch (LinuxGuestException missing)
         {
             plan.Note($"rule {rule.Name}: {missing.Message}");
         }
+    }
+
+    private static Task PlanAsync(GuardRule rule, GuardPlan plan, CancellationToken cancellation)
+    {
+        if (rule.Settings.Verdict == Verdict.Redirect)
+            _ = plan.Guest.Symbols.AddressOf(rule.Settings.Text("target"));
+        return rule.PlanAsync(plan, cancellation);
     }
 
     private static IEnumerable<ulong> Frames(GuardedRange range) => Enumerable.Range(0, range.Pages).Select(page => range.First.Value + (ulong)page);
@@ -204,17 +227,30 @@ public sealed partial class GuardSession : IAsyncDisposable
         }
 
         await Task.WhenAll(
-            ApplyAsync(some, static () => { }, cancellation),
+            ApplyAsync(() => some, cancellation),
             ControlRegistersAsync(plan, enable: false, cancellation),
             HookAsync([], cancellation)).ConfigureAwait(false);
     }
 
     private Task AddRangesAsync(IReadOnlyList<GuardedRange> ranges, CancellationToken cancellation) => ChangeAsync([], ranges, cancellation);
 
-    // The map changes first: an event that comes at once finds its rule.
-    private async Task ApplyAsync(IReadOnlyList<GuardedRange> ranges, Action change, CancellationToken cancellation)
+    // The map changes first: an event that comes at once finds its rule. One change after the other: what the VM is told last of a page
+    // that several ranges lie on is what the map says last.
+    private async Task ApplyAsync(Func<IReadOnlyList<GuardedRange>> change, CancellationToken cancellation)
     {
-        change();
+        await _applying.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            await TellAsync(change(), cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            _applying.Release();
+        }
+    }
+
+    private async Task TellAsync(IReadOnlyList<GuardedRange> ranges, CancellationToken cancellation)
+    {
         var pages = new List<PageAccessEntry>();
         var watches = new List<WatchEntry>();
         var frames = new HashSet<ulong>();

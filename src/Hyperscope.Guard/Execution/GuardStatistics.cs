@@ -11,8 +11,11 @@ public readonly record struct RuleStatistics(string Rule, long Events, long Legi
 /// <param name="Events">Events that reached this tool.</param>
 /// <param name="Unconcerned">Those that concerned no rule: neighbours of guarded bytes, pages that have been given up.</param>
 /// <param name="StoodStill">How long vCPUs waited for verdicts, all together.</param>
+/// <param name="Unfollowed">Times that a rule could not follow what the kernel makes or ends: what that was is not guarded, or still is.</param>
+/// <param name="LastFailure">Why the last of those was; empty if there is none.</param>
 /// <param name="Rules">By rule, in the order of the policy.</param>
-public sealed record GuardStatistics(long Events, long Unconcerned, TimeSpan StoodStill, IReadOnlyList<RuleStatistics> Rules);
+public sealed record GuardStatistics(
+    long Events, long Unconcerned, TimeSpan StoodStill, long Unfollowed, string LastFailure, IReadOnlyList<RuleStatistics> Rules);
 
 /// <summary>What arming came to.</summary>
 /// <param name="Pages">Pages with fewer rights than before.</param>

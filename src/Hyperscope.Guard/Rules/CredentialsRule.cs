@@ -8,7 +8,7 @@ internal sealed class CredentialsRule : GuardRule
     private const string Fork = "wake_up_new_task";
     private const string End = "exit_creds"; // the task is about to be freed
 
-    private const int Ids = 32; // bytes of uid to fsgid
+    private const int Ids = 32, MaxLength = 1024; // bytes: of uid to fsgid; of what is watched in a structure
 
     private static readonly string[] Writers = ["commit_creds", "override_creds", "revert_creds", "copy_creds", "copy_process", End];
 
@@ -36,6 +36,12 @@ internal sealed class CredentialsRule : GuardRule
         _taskRealCred = task.Offset("real_cred");
         _pointersFirst = Math.Min(_taskCred, _taskRealCred);
         _pointersLength = Math.Max(_taskCred, _taskRealCred) + sizeof(ulong) - _pointersFirst;
+        if (_length is < Ids or > MaxLength || _pointersLength > MaxLength)
+        {
+            throw new LinuxGuestException(
+                $"BTF: ids and capabilities have {_length} bytes, the pointers to them {_pointersLength}; {Ids} to {MaxLength} are believed");
+        }
+
         var ranges = new List<GuardedRange>();
         foreach (LinuxProcess process in await plan.Guest.ProcessesAsync(cancellation).ConfigureAwait(false))
         {
@@ -44,11 +50,7 @@ internal sealed class CredentialsRule : GuardRule
                 continue;
             GuestList<LinuxProcess> threads = await plan.Guest.ThreadsAsync(process, cancellation).ConfigureAwait(false);
             foreach (LinuxProcess thread in threads.Prepend(process))
-            {
-                (List<GuardedRange> removed, List<GuardedRange> added) = NewRanges(thread.Cred, thread.Task);
-                ranges.RemoveAll(removed.Contains); // threads share them
-                ranges.AddRange(added);
-            }
+                ranges.AddRange(NewRanges(thread.Cred, thread.Task));
         }
 
         plan.Add(ranges);
@@ -88,9 +90,22 @@ internal sealed class CredentialsRule : GuardRule
             return Legitimate();
 
         // The memory will serve something else.
+        Gva inUse = await _session.Kernel.ReadPointerAsync(new Gva(task) + (ulong)_taskCred, cancellation).ConfigureAwait(false);
+        Gva real = await _session.Kernel.ReadPointerAsync(new Gva(task) + (ulong)_taskRealCred, cancellation).ConfigureAwait(false);
+        List<GuardedRange> ended = [access.Range!];
         lock (_gate)
+        {
             _pointers.Remove(task);
-        await _session.ChangeAsync([access.Range!], [], cancellation).ConfigureAwait(false);
+            foreach (ulong cred in (ulong[])[inUse.Value, real.Value])
+            {
+                if (!_watched.TryGetValue(cred, out Watched? watched) || !watched.Tasks.Remove(task) || watched.Tasks.Count != 0)
+                    continue;
+                _watched.Remove(cred);
+                ended.Add(watched.Range);
+            }
+        }
+
+        await _session.ChangeAsync(ended, [], cancellation).ConfigureAwait(false);
         return Legitimate();
     }
 
@@ -98,18 +113,35 @@ internal sealed class CredentialsRule : GuardRule
     {
         ulong cred = access.Range!.Gva.Value - (ulong)_first;
         Watched? watched;
+        ulong[] tasks = [];
         lock (_gate)
-            watched = _watched.GetValueOrDefault(cred);
+        {
+            if (_watched.TryGetValue(cred, out watched))
+                tasks = [.. watched.Tasks];
+        }
+
+        foreach (ulong task in tasks)
+        {
+            Gva inUse = await _session.Kernel.ReadPointerAsync(new Gva(task) + (ulong)_taskCred, cancellation).ConfigureAwait(false);
+            Gva real = await _session.Kernel.ReadPointerAsync(new Gva(task) + (ulong)_taskRealCred, cancellation).ConfigureAwait(false);
+            if (inUse.Value == cred || real.Value == cred)
+                return Violation();
+        }
+
+        // All its tasks have others by now, or have ended: these were given back, and the memory serves something else.
         if (watched is null)
             return Legitimate();
-        Gva inUse = await _session.Kernel.ReadPointerAsync(watched.Task + (ulong)_taskCred, cancellation).ConfigureAwait(false);
-        Gva real = await _session.Kernel.ReadPointerAsync(watched.Task + (ulong)_taskRealCred, cancellation).ConfigureAwait(false);
-        if (inUse.Value == cred || real.Value == cred)
-            return Violation();
-
-        // The task has others by now, or has ended: these were given back, and the memory serves something else.
+        bool isOver;
         lock (_gate)
-            _watched.Remove(cred);
+        {
+            watched.Tasks.ExceptWith(tasks);
+            isOver = watched.Tasks.Count == 0;
+            if (isOver && ReferenceEquals(_watched.GetValueOrDefault(cred), watched))
+                _watched.Remove(cred);
+        }
+
+        if (!isOver)
+            return await JudgeContentAsync(access, cancellation).ConfigureAwait(false); // they have just been given to another
         await _session.ChangeAsync([watched.Range], [], cancellation).ConfigureAwait(false);
         return Legitimate();
     }
@@ -141,9 +173,20 @@ internal sealed class CredentialsRule : GuardRule
 
     private async ValueTask WatchAsync(Gva cred, Gva task, CancellationToken cancellation)
     {
-        (List<GuardedRange> removed, List<GuardedRange> added) = NewRanges(cred, task);
-        if (added.Count != 0)
-            await _session.ChangeAsync(removed, added, cancellation).ConfigureAwait(false);
+        List<GuardedRange> added = NewRanges(cred, task);
+        try
+        {
+            if (added.Count != 0)
+                await _session.ChangeAsync([], added, cancellation).ConfigureAwait(false);
+        }
+        catch (KvmiException)
+        {
+            // A guest that makes more of them than the VM has room for does not make us remember them.
+            Forget(cred, task, added);
+            await _session.ChangeAsync(added, [], cancellation).ConfigureAwait(false);
+            throw;
+        }
+
         bool isFirst;
         lock (_gate)
         {
@@ -155,18 +198,19 @@ internal sealed class CredentialsRule : GuardRule
             await _session.HookAsync([(Fork, _fork)], cancellation).ConfigureAwait(false);
     }
 
-    // Both are in the direct map. What is not is nothing that the kernel made.
-    private (List<GuardedRange> Removed, List<GuardedRange> Added) NewRanges(Gva cred, Gva task)
+    // What is not watched yet; threads share credentials. Both are in the direct map: what is not is nothing that the kernel made.
+    private List<GuardedRange> NewRanges(Gva cred, Gva task)
     {
-        var removed = new List<GuardedRange>();
         var added = new List<GuardedRange>();
         lock (_gate)
         {
-            if (RangeOf("credentials", cred + (ulong)_first, _length) is { } content)
+            if (_watched.TryGetValue(cred.Value, out Watched? shared))
             {
-                if (_watched.TryGetValue(cred.Value, out Watched? before))
-                    removed.Add(before.Range);
-                _watched[cred.Value] = new Watched(content, task);
+                shared.Tasks.Add(task.Value);
+            }
+            else if (RangeOf("credentials", cred + (ulong)_first, _length) is { } content)
+            {
+                _watched[cred.Value] = new Watched(content, [task.Value]);
                 added.Add(content);
             }
 
@@ -177,12 +221,26 @@ internal sealed class CredentialsRule : GuardRule
             }
         }
 
-        return (removed, added);
+        return added;
+    }
+
+    private void Forget(Gva cred, Gva task, List<GuardedRange> ranges)
+    {
+        lock (_gate)
+        {
+            if (_watched.TryGetValue(cred.Value, out Watched? watched) && ranges.Contains(watched.Range))
+                _watched.Remove(cred.Value);
+            if (_pointers.TryGetValue(task.Value, out GuardedRange? pointers) && ranges.Contains(pointers))
+                _pointers.Remove(task.Value);
+        }
     }
 
     private GuardedRange? RangeOf(string label, Gva gva, int length) => _session.Guest.Layout.PhysicalOf(gva) is { } gpa
         ? new GuardedRange(this, label, gva, gpa, (ulong)length, PageAccess.Write, IsWatch: true)
         : null;
 
-    private sealed record Watched(GuardedRange Range, Gva Task);
+    /// <summary>Credentials that are guarded.</summary>
+    /// <param name="Range">Their bytes.</param>
+    /// <param name="Tasks">The tasks that were given them, by address; under the gate.</param>
+    private sealed record Watched(GuardedRange Range, HashSet<ulong> Tasks);
 }

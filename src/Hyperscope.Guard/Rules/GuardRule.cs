@@ -13,6 +13,9 @@ public abstract class GuardRule(RuleSettings settings)
     /// <summary>Says what has to be restricted, watched and pinned.</summary>
     public abstract Task PlanAsync(GuardPlan plan, CancellationToken cancellation);
 
+    /// <summary>Looks at what was there before everything was armed and is to be guarded too.</summary>
+    public virtual Task ArmedAsync(GuardPlan plan, CancellationToken cancellation) => Task.CompletedTask;
+
     /// <summary>Says what an access to what it guards is.</summary>
     /// <returns>The verdict: that of the policy, unless the kernel itself has a reason for the access.</returns>
     public virtual ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation) => new(Violation());

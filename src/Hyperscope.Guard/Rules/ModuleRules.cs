@@ -7,6 +7,7 @@ internal sealed class ModulesRule : GuardRule
     private readonly Lock _gate = new();
     private readonly Dictionary<ulong, List<GuardedRange>> _guarded = []; // by address of struct module
     private GuardSession _session = null!;
+    private long _bytesLeft; // modules do not overlap, so all of them fit where modules are loaded
 
     public ModulesRule(RuleSettings settings)
         : base(settings) => _patching = settings.OneOf("patching", "allow", "log") == "log" ? Verdict.Log : Verdict.Allow;
@@ -14,6 +15,7 @@ internal sealed class ModulesRule : GuardRule
     public override async Task PlanAsync(GuardPlan plan, CancellationToken cancellation)
     {
         _session = plan.Session;
+        _bytesLeft = (long)plan.Guest.Layout.Modules.Length;
         foreach (LinuxModule module in await plan.Guest.ModulesAsync(cancellation).ConfigureAwait(false))
         {
             var ranges = new List<GuardedRange>();
@@ -21,6 +23,8 @@ internal sealed class ModulesRule : GuardRule
             {
                 if (module.State != "Live" || part is not (ModulePart.Text or ModulePart.Rodata or ModulePart.RodataAfterInit))
                     continue;
+                if (!TryTake(range))
+                    throw new LinuxGuestException($"module {module.Name} and those before it do not fit into {plan.Guest.Layout.Modules}");
                 int before = plan.Ranges.Count;
                 await plan.RestrictAsync(this, Label(module, part), range, PageAccess.Write, cancellation).ConfigureAwait(false);
                 ranges.AddRange(plan.Ranges.Skip(before));
@@ -45,30 +49,53 @@ internal sealed class ModulesRule : GuardRule
     private async ValueTask OnLoadAsync(HookCall call, CancellationToken cancellation)
     {
         ulong address = call.Registers.Rdi;
-        LinuxModule? module = (await _session.Guest.ModulesAsync(cancellation).ConfigureAwait(false)).FirstOrDefault(module => module.Address.Value == address);
-        if (module is null)
-            return;
+        LinuxModule module = await _session.Guest.ModuleAtAsync(new Gva(address), cancellation).ConfigureAwait(false);
         var ranges = new List<GuardedRange>();
         GuestReader memory = _session.Guest.OpenMemory();
         foreach ((ModulePart part, KernelRange range) in module.Parts)
         {
-            if (part is ModulePart.Text or ModulePart.Rodata)
+            if (part is (ModulePart.Text or ModulePart.Rodata) && TryTake(range))
             {
                 ranges.AddRange(await KernelRanges.ResolveAsync(
                     this, Label(module, part), range, PageAccess.Write, isWatch: false, _session.Guest, memory, cancellation).ConfigureAwait(false));
             }
         }
 
+        List<GuardedRange> before;
         lock (_gate)
+        {
+            if (!_guarded.ContainsKey(address) && _guarded.Count >= HiddenModuleRule.MaxModules)
+                throw new LinuxGuestException($"{HiddenModuleRule.MaxModules} modules are guarded already; the one at 0x{address:x} is not");
+            before = _guarded.GetValueOrDefault(address, []);
             _guarded[address] = ranges;
-        await _session.ChangeAsync([], ranges, cancellation).ConfigureAwait(false);
+            GiveBack(before);
+        }
+
+        await _session.ChangeAsync(before, ranges, cancellation).ConfigureAwait(false);
     }
+
+    private bool TryTake(KernelRange range)
+    {
+        lock (_gate)
+        {
+            if (!_session.Guest.Layout.Modules.Contains(range.Start) || (long)range.Length > _bytesLeft)
+                return false;
+            _bytesLeft -= (long)range.Length;
+            return true;
+        }
+    }
+
+    private void GiveBack(List<GuardedRange> ranges) => _bytesLeft += ranges.Sum(static range => (long)range.Length);
 
     private async ValueTask OnFreeAsync(HookCall call, CancellationToken cancellation)
     {
         List<GuardedRange>? ranges;
         lock (_gate)
-            _guarded.Remove(call.Registers.Rdi, out ranges);
+        {
+            if (_guarded.Remove(call.Registers.Rdi, out ranges))
+                GiveBack(ranges);
+        }
+
         if (ranges is not null)
             await _session.ChangeAsync(ranges, [], cancellation).ConfigureAwait(false);
     }
@@ -78,8 +105,11 @@ internal sealed class ModulesRule : GuardRule
 /// modules are loaded belongs to one that it names.</summary>
 internal sealed class HiddenModuleRule : GuardRule
 {
+    /// <summary>Modules that are followed at most: a guest may say of anything that it is one.</summary>
+    public const int MaxModules = 1 << 16;
+
     private readonly Lock _gate = new();
-    private readonly Dictionary<ulong, GuardedRange> _links = []; // by address of struct module
+    private readonly Dictionary<ulong, List<GuardedRange>> _links = []; // by address of struct module
     private readonly int _every;
     private GuardSession _session = null!;
     private ulong _offset;
@@ -100,8 +130,7 @@ internal sealed class HiddenModuleRule : GuardRule
             Gva link = module.Address + _offset;
             int before = plan.Ranges.Count;
             await plan.WatchAsync(this, $"link of module {module.Name}", new KernelRange(link, link + 16), PageAccess.Write, cancellation).ConfigureAwait(false);
-            if (plan.Ranges.Count > before)
-                _links[module.Address.Value] = plan.Ranges[^1];
+            _links[module.Address.Value] = [.. plan.Ranges.Skip(before)];
         }
 
         plan.Hook("do_init_module", new GuardHook(this, OnLoadAsync));
@@ -130,18 +159,24 @@ internal sealed class HiddenModuleRule : GuardRule
             isWatch: true, _session.Guest, _session.Guest.OpenMemory(), cancellation).ConfigureAwait(false);
         if (ranges.Count == 0)
             return;
+        List<GuardedRange>? before;
         lock (_gate)
-            _links[call.Registers.Rdi] = ranges[0];
-        await _session.ChangeAsync([], ranges, cancellation).ConfigureAwait(false);
+        {
+            if (!_links.Remove(call.Registers.Rdi, out before) && _links.Count >= MaxModules)
+                throw new LinuxGuestException($"{MaxModules} modules are watched already; the one at 0x{call.Registers.Rdi:x} is not");
+            _links[call.Registers.Rdi] = ranges;
+        }
+
+        await _session.ChangeAsync(before ?? [], ranges, cancellation).ConfigureAwait(false);
     }
 
     private async ValueTask OnFreeAsync(HookCall call, CancellationToken cancellation)
     {
-        GuardedRange? range;
+        List<GuardedRange>? ranges;
         lock (_gate)
-            _links.Remove(call.Registers.Rdi, out range);
-        if (range is not null)
-            await _session.ChangeAsync([range], [], cancellation).ConfigureAwait(false);
+            _links.Remove(call.Registers.Rdi, out ranges);
+        if (ranges is not null)
+            await _session.ChangeAsync(ranges, [], cancellation).ConfigureAwait(false);
     }
 }
 

@@ -29,7 +29,7 @@ public static class RuleCatalog
         new("hidden-process", "the list of processes agrees with the index of pids", [Verdict.Log, Verdict.Crash], ["every"],
             static settings => new HiddenProcessRule(settings)),
         new("w-xor-x", "what a program has written it does not execute",
-            [Verdict.Exception, Verdict.Allow, Verdict.Log, Verdict.Redirect, Verdict.Pause, Verdict.Crash], ["images"],
+            [Verdict.Exception, Verdict.Allow, Verdict.Log, Verdict.Redirect, Verdict.Pause, Verdict.Crash], ["images", "processes"],
             static settings => new WriteXorExecuteRule(settings)),
         new("bytes", "a variable of the kernel, byte for byte", OnWrites, ["symbol", "offset", "length", "writers"],
             static settings => new BytesRule(settings)),

@@ -4,20 +4,23 @@ using System.IO.Enumeration;
 namespace Hyperscope.Guard;
 
 /// <summary>What a program has written it does not execute. Pages of memory that belong to no file lose x when the program makes them
-/// executable after writing, or may write and execute them from the start.</summary>
-/// <remarks>Programs are told by the path they are executed by; a relative path counts as one that matches. Guarded are those that are executed
-/// after arming, and their children.</remarks>
+/// executable after writing, or when they come where it may execute.</summary>
+/// <remarks>Programs are told by the path they are executed by; a relative path counts as one that matches. Processes are told by what they are at
+/// arming, and stay guarded whatever they execute. Children are guarded as their parents are.</remarks>
 [SuppressMessage("Design", "CA1001", Justification = "a semaphore whose wait handle nobody asks for holds nothing to dispose of")]
 internal sealed class WriteXorExecuteRule : GuardRule
 {
-    private const ulong VmWrite = 2, VmExec = 4;
+    private const ulong VmExec = 4;
     private const int MaxPages = 1 << 18, MaxPath = 4096, HugeFrames = 512;
+    private const int MaxStructure = 1 << 20, MaxPageStructure = 256; // bytes
+    private const ulong MaxFrame = 1UL << 40; // 52 bits of address
 
     private static readonly string[] FaultHooks = ["lru_cache_add_inactive_or_unevictable", "folio_add_lru_vma"];
 
-    private readonly IReadOnlyList<string> _images;
+    private readonly IReadOnlyList<string> _images, _processes;
     private readonly SemaphoreSlim _gate = new(1);
-    private readonly HashSet<ulong> _spaces = []; // guarded mm_structs
+    private readonly Dictionary<ulong, bool> _spaces = []; // guarded mm_structs; true: so is what their process executes next
+    private volatile bool _followsProcesses;
     private readonly Dictionary<ulong, GuardedRange> _pages = []; // by first frame
     private GuardSession _session = null!;
     private BtfStruct _vma = null!, _mm = null!, _page = null!, _task = null!, _program = null!;
@@ -27,8 +30,9 @@ internal sealed class WriteXorExecuteRule : GuardRule
         : base(settings)
     {
         _images = settings.List("images");
-        if (_images.Count == 0)
-            throw settings.Wrong("images", "", "a list of paths such as [/tmp/*]");
+        _processes = settings.List("processes");
+        if (_images.Count + _processes.Count == 0)
+            throw settings.Wrong("images", "", "a list of paths such as [/tmp/*], or processes: a list of names and pids,");
     }
 
     // Needed only while a guarded program runs, and none of them is cheap.
@@ -44,11 +48,51 @@ internal sealed class WriteXorExecuteRule : GuardRule
         Btf btf = plan.Guest.Btf;
         (_vma, _mm, _page) = (btf.StructOf("vm_area_struct"), btf.StructOf("mm_struct"), btf.StructOf("page"));
         (_task, _program) = (btf.StructOf("task_struct"), btf.StructOf("linux_binprm"));
+        foreach ((BtfStruct type, string member) in new[]
+        {
+            (_task, "mm"), (_mm, "pgd"), (_mm, "exe_file"), (_program, "mm"), (_program, "filename"), (_page, "compound_head"), (_page, "mapping"),
+        })
+        {
+            if (type.Offset(member) + sizeof(ulong) > Math.Min(type.Size, MaxStructure))
+                throw new LinuxGuestException($"BTF: {member} of struct {type.Name} lies at {type.Offset(member)} of {type.Size} bytes");
+        }
+
+        if (_page.Size > MaxPageStructure)
+            throw new LinuxGuestException($"BTF: struct page has {_page.Size} bytes, {MaxPageStructure} are the most");
         _faultHook = FaultHooks.FirstOrDefault(name => plan.Guest.Symbols.TryAddressOf(name, out _));
         if (_faultHook is null)
             plan.Note($"rule {Name}: this kernel has no {string.Join(" or ", FaultHooks)}: pages that are writable and executable at once go unnoticed");
         plan.Hook("begin_new_exec", new GuardHook(this, OnExecAsync, IsOtherProgram));
         return Task.CompletedTask;
+    }
+
+    // The hooks are on: what a program does while it is looked at is seen as well.
+    public override async Task ArmedAsync(GuardPlan plan, CancellationToken cancellation)
+    {
+        if (!_session.HasExtensions)
+            return;
+        var missing = new HashSet<string>(_processes);
+        foreach (LinuxProcess process in await plan.Guest.ProcessesAsync(cancellation).ConfigureAwait(false))
+        {
+            if (process.Mm.Value == 0)
+                continue;
+            string pid = process.Pid.ToString(CultureInfo.InvariantCulture);
+            bool isNamed = _processes.Contains(pid) || _processes.Contains(process.Comm);
+            missing.Remove(pid);
+            missing.Remove(process.Comm);
+            try
+            {
+                if (isNamed || (_images.Count != 0 && await plan.Guest.ProgramAsync(process, cancellation).ConfigureAwait(false) is { } path && IsGuarded(path)))
+                    await AddRunningAsync(plan.Guest, process, isNamed, cancellation).ConfigureAwait(false);
+            }
+            catch (LinuxGuestException gone)
+            {
+                plan.Note($"rule {Name}: process {pid} ({process.Comm}) is not guarded: {gone.Message}");
+            }
+        }
+
+        foreach (string name in missing)
+            plan.Note($"rule {Name}: there is no process {name}");
     }
 
     public override async ValueTask<Judgement> JudgeAsync(GuardEvent access, CancellationToken cancellation)
@@ -59,7 +103,7 @@ internal sealed class WriteXorExecuteRule : GuardRule
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            if (isOurs && _spaces.Contains(mm))
+            if (isOurs && _spaces.ContainsKey(mm))
                 return Violation("executes what it has written");
             if (_pages.Remove(access.Range!.First.Value, out GuardedRange? stale))
                 await _session.ChangeAsync([stale], [], cancellation).ConfigureAwait(false);
@@ -73,8 +117,8 @@ internal sealed class WriteXorExecuteRule : GuardRule
 
     private bool IsGuarded(string path) => !path.StartsWith('/') || _images.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, path, ignoreCase: false));
 
-    private bool IsOtherProgram(HookCall call) =>
-        _session.Kernel.ReadPointer(new Gva(call.Registers.Rdi) + (ulong)_program.Offset("filename")) is { } name
+    private bool IsOtherProgram(HookCall call) => !_followsProcesses
+        && _session.Kernel.ReadPointer(new Gva(call.Registers.Rdi) + (ulong)_program.Offset("filename")) is { } name
         && _session.Kernel.ReadString(name) is { } path && !IsGuarded(path);
 
     // The new program's memory is made; it becomes the process's in this function.
@@ -82,22 +126,44 @@ internal sealed class WriteXorExecuteRule : GuardRule
     {
         var program = new Gva(call.Registers.Rdi);
         Gva name = await _session.Kernel.ReadPointerAsync(program + (ulong)_program.Offset("filename"), cancellation).ConfigureAwait(false);
-        if (!IsGuarded(await _session.Kernel.ReadStringAsync(name, MaxPath, cancellation).ConfigureAwait(false)))
+        Gva task = await call.CurrentTaskAsync(cancellation).ConfigureAwait(false);
+        ulong before = await _session.Kernel.ReadUInt64Async(task + (ulong)_task.Offset("mm"), cancellation).ConfigureAwait(false);
+        bool isFollowed = await FindAsync(before, cancellation).ConfigureAwait(false) == true;
+        if (!isFollowed && !IsGuarded(await _session.Kernel.ReadStringAsync(name, MaxPath, cancellation).ConfigureAwait(false)))
             return;
         ulong mm = await _session.Kernel.ReadUInt64Async(program + (ulong)_program.Offset("mm"), cancellation).ConfigureAwait(false);
-        await AddAsync(mm, cancellation).ConfigureAwait(false);
+        await AddAsync(mm, isFollowed, cancellation).ConfigureAwait(false);
     }
 
-    private async ValueTask AddAsync(ulong mm, CancellationToken cancellation)
+    private async Task AddRunningAsync(LinuxGuest guest, LinuxProcess process, bool isFollowed, CancellationToken cancellation)
+    {
+        await AddAsync(process.Mm.Value, isFollowed, cancellation).ConfigureAwait(false);
+        foreach (LinuxMapping mapping in await guest.MapsAsync(process, cancellation).ConfigureAwait(false))
+        {
+            if ((mapping.Access & PageAccess.Execute) != 0)
+                await RestrictWrittenAsync(process.Mm.Value, mapping.Start, mapping.End, cancellation).ConfigureAwait(false);
+        }
+    }
+
+    private async ValueTask AddAsync(ulong mm, bool isFollowed, CancellationToken cancellation)
     {
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
             bool isFirst = _spaces.Count == 0;
-            _spaces.Add(mm);
+            _spaces[mm] = isFollowed;
+            _followsProcesses |= isFollowed;
             if (!isFirst)
                 return;
-            await _session.HookAsync(HooksWhileRunning, cancellation).ConfigureAwait(false);
+            try
+            {
+                await _session.HookAsync(HooksWhileRunning, cancellation).ConfigureAwait(false);
+            }
+            catch
+            {
+                _spaces.Remove(mm); // so that the next one is the first
+                throw;
+            }
         }
         finally
         {
@@ -110,10 +176,10 @@ internal sealed class WriteXorExecuteRule : GuardRule
         ulong offset = (ulong)_task.Offset("mm");
         Gva parent = await call.CurrentTaskAsync(cancellation).ConfigureAwait(false);
         ulong from = await _session.Kernel.ReadUInt64Async(parent + offset, cancellation).ConfigureAwait(false);
-        if (!await IsGuardedSpaceAsync(from, cancellation).ConfigureAwait(false))
+        if (await FindAsync(from, cancellation).ConfigureAwait(false) is not { } isFollowed)
             return;
         ulong mm = await _session.Kernel.ReadUInt64Async(new Gva(call.Registers.Rdi) + offset, cancellation).ConfigureAwait(false);
-        await AddAsync(mm, cancellation).ConfigureAwait(false);
+        await AddAsync(mm, isFollowed, cancellation).ConfigureAwait(false);
     }
 
     // security_file_mprotect(vma, reqprot, prot): what was written there so far is not to be executed.
@@ -121,17 +187,20 @@ internal sealed class WriteXorExecuteRule : GuardRule
     {
         if ((call.Registers.Rdx & VmExec) == 0)
             return;
-        GuestReader memory = _session.Guest.OpenMemory();
-        StructView vma = await memory.ReadSliceAsync(_vma.Slice("vm_start", "vm_end", "vm_mm", "vm_flags"), new Gva(call.Registers.Rdi), cancellation)
-            .ConfigureAwait(false);
+        StructView vma = await _session.Guest.OpenMemory().ReadSliceAsync(
+            _vma.Slice("vm_start", "vm_end", "vm_mm"), new Gva(call.Registers.Rdi), cancellation).ConfigureAwait(false);
         ulong mm = vma.Unsigned("vm_mm");
-        if (!await IsGuardedSpaceAsync(mm, cancellation).ConfigureAwait(false))
-            return;
+        if (await FindAsync(mm, cancellation).ConfigureAwait(false) is not null)
+            await RestrictWrittenAsync(mm, vma.Pointer("vm_start"), vma.Pointer("vm_end"), cancellation).ConfigureAwait(false);
+    }
+
+    private async ValueTask RestrictWrittenAsync(ulong mm, Gva start, Gva end, CancellationToken cancellation)
+    {
+        GuestReader memory = _session.Guest.OpenMemory();
         Gva table = await memory.ReadPointerAsync(new Gva(mm) + (ulong)_mm.Offset("pgd"), cancellation).ConfigureAwait(false);
         if (await memory.TranslateAsync(table, cancellation).ConfigureAwait(false) is not { } root)
             return;
-        IReadOnlyList<MappedRange> mapped = await memory.WithRoot(root).MappingsAsync(
-            vma.Pointer("vm_start"), vma.Pointer("vm_end"), 4096, cancellation).ConfigureAwait(false);
+        IReadOnlyList<MappedRange> mapped = await memory.WithRoot(root).MappingsAsync(start, end, MaxPages, cancellation).ConfigureAwait(false);
         foreach (MappedRange range in mapped)
         {
             for (ulong done = 0; done < range.Length;)
@@ -139,15 +208,16 @@ internal sealed class WriteXorExecuteRule : GuardRule
         }
     }
 
-    // A new page of a mapping, before it is mapped: (page, vma).
+    // A new page of a mapping, before it is mapped: (page, vma). What the program cannot write itself it may write by /proc/self/mem.
     private async ValueTask OnFaultAsync(HookCall call, CancellationToken cancellation)
     {
         StructView vma = await _session.Guest.OpenMemory().ReadSliceAsync(_vma.Slice("vm_start", "vm_mm", "vm_flags"), new Gva(call.Registers.Rsi), cancellation)
             .ConfigureAwait(false);
-        const ulong Both = VmWrite | VmExec;
-        if ((vma.Unsigned("vm_flags") & Both) != Both || !await IsGuardedSpaceAsync(vma.Unsigned("vm_mm"), cancellation).ConfigureAwait(false))
+        if ((vma.Unsigned("vm_flags") & VmExec) == 0 || await FindAsync(vma.Unsigned("vm_mm"), cancellation).ConfigureAwait(false) is null)
             return;
         ulong frame = (call.Registers.Rdi - _session.Guest.Layout.Vmemmap.Value) / (ulong)_page.Size;
+        if (frame >= MaxFrame)
+            throw new LinuxGuestException($"struct page at 0x{call.Registers.Rdi:x} is none");
         await RestrictAsync(frame, vma.Pointer("vm_start"), HugeFrames * Gfn.PageSize, cancellation, isNew: true).ConfigureAwait(false);
     }
 
@@ -156,7 +226,10 @@ internal sealed class WriteXorExecuteRule : GuardRule
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            if (!_spaces.Remove(call.Registers.Rdi) || _spaces.Count != 0)
+            if (!_spaces.Remove(call.Registers.Rdi))
+                return;
+            _followsProcesses = _spaces.ContainsValue(true);
+            if (_spaces.Count != 0)
                 return;
             await _session.ChangeAsync([.. _pages.Values], [], cancellation).ConfigureAwait(false);
             _pages.Clear();
@@ -168,12 +241,13 @@ internal sealed class WriteXorExecuteRule : GuardRule
         }
     }
 
-    private async ValueTask<bool> IsGuardedSpaceAsync(ulong mm, CancellationToken cancellation)
+    // Null: it is not guarded; true: so is what its process executes next.
+    private async ValueTask<bool?> FindAsync(ulong mm, CancellationToken cancellation)
     {
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
-        bool isGuarded = _spaces.Contains(mm);
+        bool? found = _spaces.TryGetValue(mm, out bool isFollowed) ? isFollowed : null;
         _gate.Release();
-        return isGuarded;
+        return found;
     }
 
     // Of the page that a frame belongs to, what begins there and is mapped: its length, in bytes.
@@ -186,8 +260,10 @@ internal sealed class WriteXorExecuteRule : GuardRule
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
-            if (_pages.Count >= MaxPages || (_pages.GetValueOrDefault(frame) is { } present && present.Length >= length))
+            if (_pages.GetValueOrDefault(frame) is { } present && present.Length >= length)
                 return length;
+            if (_pages.Count >= MaxPages)
+                throw new LinuxGuestException($"{MaxPages} pages that were written are guarded already; gpa {new Gfn(frame).Address} is not");
             var range = new GuardedRange(this, "written memory", gva, new Gfn(frame).Address, length, PageAccess.Execute, IsWatch: false);
             GuardedRange[] replaced = _pages.Remove(frame, out GuardedRange? smaller) ? [smaller] : [];
             _pages[frame] = range;

@@ -20,6 +20,7 @@ public sealed class GuestAccesses
     private readonly Dictionary<ulong, GuestBreakpoint[]> _breakpoints = []; // by gpa
     private Func<VmEvent<AccessEvent>, ValueTask>? _taker;
     private IDisposable? _registration;
+    private bool _isForgone;
 
     internal GuestAccesses(LinuxGuest guest) => _guest = guest;
 
@@ -85,8 +86,18 @@ public sealed class GuestAccesses
                 }
             }
 
-            if (added.Count != 0)
+            if (added.Count == 0)
+                return;
+            try
+            {
                 await _guest.Vm.SetWatchesAsync(added.ToArray(), 0, cancellation).ConfigureAwait(false);
+            }
+            catch
+            {
+                // Some of them may be there.
+                await ForgetAsync(places, handler, CancellationToken.None).ConfigureAwait(false);
+                throw;
+            }
         }
         finally
         {
@@ -98,6 +109,43 @@ public sealed class GuestAccesses
     public async Task RemoveBreakpointsAsync(IReadOnlyCollection<Gpa> places, GuestBreakpoint handler, CancellationToken cancellation = default)
     {
         await _gate.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            await ForgetAsync(places, handler, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    /// <summary>Leaves the events of pages to somebody who patches text: while ACCESS events are enabled, there are no others of pages.</summary>
+    /// <exception cref="InvalidOperationException">There are breakpoints, or there is a taker.</exception>
+    internal async Task ForgoAsync(CancellationToken cancellation)
+    {
+        await _gate.WaitAsync(cancellation).ConfigureAwait(false);
+        try
+        {
+            if (_registration is not null)
+                throw new InvalidOperationException("a guard or a watch takes the accesses of this guest; its text cannot be patched meanwhile");
+            _isForgone = true;
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    /// <summary>Ends that.</summary>
+    internal async Task TakeBackAsync()
+    {
+        await _gate.WaitAsync().ConfigureAwait(false);
+        _isForgone = false;
+        _gate.Release();
+    }
+
+    private async Task ForgetAsync(IReadOnlyCollection<Gpa> places, GuestBreakpoint handler, CancellationToken cancellation)
+    {
         try
         {
             var removed = new List<WatchEntry>();
@@ -121,11 +169,10 @@ public sealed class GuestAccesses
 
             if (removed.Count != 0)
                 await _guest.Vm.SetWatchesAsync(removed.ToArray(), 0, cancellation).ConfigureAwait(false);
-            await EndIfUnusedAsync(cancellation).ConfigureAwait(false);
         }
         finally
         {
-            _gate.Release();
+            await EndIfUnusedAsync(cancellation).ConfigureAwait(false);
         }
     }
 
@@ -133,8 +180,20 @@ public sealed class GuestAccesses
     {
         if (_registration is not null)
             return;
-        _registration = _guest.Vm.OnSplit<AccessEvent>(IsDealtWith, HandleAsync);
-        await _guest.Vm.EnableAsync(EventId.Access, cancellation).ConfigureAwait(false);
+        if (_isForgone)
+            throw new InvalidOperationException("a watch that patches this guest's text takes the events of its pages");
+        IDisposable registration = _guest.Vm.OnSplit<AccessEvent>(IsDealtWith, HandleAsync);
+        try
+        {
+            await _guest.Vm.EnableAsync(EventId.Access, cancellation).ConfigureAwait(false);
+        }
+        catch
+        {
+            registration.Dispose();
+            throw;
+        }
+
+        _registration = registration;
     }
 
     private async Task EndIfUnusedAsync(CancellationToken cancellation)

@@ -15,9 +15,9 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
     private readonly HashSet<ushort> _paused = [];
     private TaskCompletionSource _thaw = NewSource();
     private TaskCompletionSource _allPaused = NewSource();
-    private Step? _step;
+    private volatile Step? _step;
     private volatile bool _isEnding;
-    private bool _isArmed;
+    private bool _isArmed, _hasPages;
     private long _gaps;
 
     public string Mechanism => "patched instructions";
@@ -33,6 +33,8 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
             _patches[place.Value] = new Patch(gpa);
         }
 
+        await guest.Accesses.ForgoAsync(cancellation).ConfigureAwait(false);
+        _hasPages = true;
         _thaw.SetResult();
         _registrations.Add(_vm.OnAsync<BreakpointEvent>(HandleAsync));
         _registrations.Add(_vm.OnAsync<PageFaultEvent>(HandleAsync));
@@ -75,6 +77,8 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
 
         _registrations.ForEach(static registration => registration.Dispose());
         _registrations.Clear();
+        if (_hasPages)
+            await guest.Accesses.TakeBackAsync().ConfigureAwait(false);
     }
 
     private async Task DisarmAsync()
@@ -124,28 +128,33 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
             if (_isEnding)
                 return;
             await handler(new BreakpointHit(hit.Vcpu, hit.State)).ConfigureAwait(false);
-            KvmRegs registers = hit.Registers;
             byte[] original = patch.Original; // replaced as a whole when the guest writes there
             if (original[0] == Int3)
-            {
                 answer = EventAction.Continue;
-            }
-            else if (FirstInstruction.TryEmulate(original, ref registers, out ulong? pushed))
-            {
-                if (pushed is { } value)
-                    await hit.Vcpu.WriteVirtualAsync(new Gva(registers.Rsp), BitConverter.GetBytes(value)).ConfigureAwait(false);
-                await hit.Vcpu.SetRegistersAsync(registers).ConfigureAwait(false);
-            }
-            else
-            {
+            else if (!await TryEmulateAsync(hit, original).ConfigureAwait(false))
                 await StepAsync(hit.Vcpu, () => Answers.IfPending(hit.Untyped, EventAction.Retry)).ConfigureAwait(false);
-            }
         }
         finally
         {
             if (hit.IsPending)
                 Answers.IfPending(hit.Untyped, answer);
         }
+    }
+
+    // A stack that is not there is for the guest to find out.
+    private static async ValueTask<bool> TryEmulateAsync(VmEvent<BreakpointEvent> hit, byte[] original)
+    {
+        KvmRegs registers = hit.Registers;
+        if (!FirstInstruction.TryEmulate(original, ref registers, out ulong? pushed))
+            return false;
+        if (pushed is { } value && (registers.Rsp > ulong.MaxValue - sizeof(ulong)
+            || await hit.Vcpu.TryWriteVirtualAsync(new Gva(registers.Rsp), BitConverter.GetBytes(value)).ConfigureAwait(false) != sizeof(ulong)))
+        {
+            return false;
+        }
+
+        await hit.Vcpu.SetRegistersAsync(registers).ConfigureAwait(false);
+        return true;
     }
 
     private async ValueTask HandleAsync(VmEvent<PageFaultEvent> fault)
@@ -189,6 +198,13 @@ internal sealed class PatchedBreakpoints(LinuxGuest guest, BreakpointHandler han
 
     private async ValueTask HandleAsync(VmEvent<PauseVcpuEvent> paused)
     {
+        // Asked of it for another's step, while it waited in the event that it steps from now: it is the one that may go on.
+        if (_step is { } step && step.Vcpu == paused.Vcpu)
+        {
+            Answers.IfPending(paused.Untyped, EventAction.Continue);
+            return;
+        }
+
         lock (_paused)
         {
             _paused.Add(paused.Vcpu.Index.Value);

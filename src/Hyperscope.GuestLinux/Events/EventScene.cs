@@ -66,12 +66,25 @@ internal sealed class EventScene
             ? 0
             : await Vcpu.TryReadVirtualAsync(new Gva(address), buffer, cancellation).ConfigureAwait(false);
 
-    /// <summary>Reads memory as the vCPU sees it now, such as its stack.</summary>
-    public async ValueTask ReadAsync(Gva gva, Memory<byte> buffer, CancellationToken cancellation)
+    /// <summary>Reads a whole structure as the vCPU sees it now, such as one on its stack.</summary>
+    public async ValueTask<StructView> ReadStructAsync(BtfStruct type, Gva gva, CancellationToken cancellation)
     {
-        int done = await Vcpu.TryReadVirtualAsync(gva, buffer, cancellation).ConfigureAwait(false);
-        if (done != buffer.Length)
-            GuestAddressException.Throw(gva + (ulong)done, buffer.Length - done);
+        byte[] bytes = new byte[LengthOf(type, gva)];
+        int done = await Vcpu.TryReadVirtualAsync(gva, bytes, cancellation).ConfigureAwait(false);
+        if (done != bytes.Length)
+            GuestAddressException.Throw(gva + (ulong)done, bytes.Length - done);
+        return new StructView(type, gva, 0, bytes);
+    }
+
+    /// <summary>Bytes of a structure at an address, both of which are for the guest to say.</summary>
+    /// <exception cref="LinuxGuestException">It is longer than any, or runs past the end of the address space.</exception>
+    internal static int LengthOf(BtfStruct type, Gva gva)
+    {
+        if (type.Size > BtfSlice.MaxLength)
+            throw new LinuxGuestException($"BTF: {type.Size} bytes of struct {type.Name} are above {BtfSlice.MaxLength}");
+        if (gva.Value > ulong.MaxValue - (ulong)type.Size)
+            GuestAddressException.Throw(gva, type.Size);
+        return type.Size;
     }
 }
 

@@ -67,10 +67,7 @@ internal static class EventTable
     // int vfs_open(const struct path *path, struct file *file)
     private static async ValueTask<GuestEvent?> OpenedAsync(EventScene scene, CancellationToken cancellation)
     {
-        BtfStruct type = scene.Guest.Btf.StructOf("path");
-        byte[] bytes = new byte[type.Size];
-        await scene.ReadAsync(new Gva(scene.First), bytes, cancellation).ConfigureAwait(false); // it lies on the stack
-        var view = new StructView(type, new Gva(scene.First), 0, bytes);
+        StructView view = await scene.ReadStructAsync(scene.Guest.Btf.StructOf("path"), new Gva(scene.First), cancellation).ConfigureAwait(false);
         string path = await new PathReader(scene.Guest, scene.Memory).OfAsync(view.Pointer("mnt"), view.Pointer("dentry"), cancellation)
             .ConfigureAwait(false);
         if (!scene.Options.OpenPrefixes.Any(prefix => path.StartsWith(prefix, StringComparison.Ordinal)))

@@ -77,10 +77,16 @@ public sealed class GuestWatch : IAsyncEnumerable<GuestEvent>, IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
             return;
-        if (_breakpoints is not null)
-            await _breakpoints.DisposeAsync().ConfigureAwait(false);
-        await _end.CancelAsync().ConfigureAwait(false);
-        _events.Writer.TryComplete();
+        try
+        {
+            if (_breakpoints is not null)
+                await _breakpoints.DisposeAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            await _end.CancelAsync().ConfigureAwait(false);
+            _events.Writer.TryComplete();
+        }
     }
 
     private async Task ArmAsync(CancellationToken cancellation)

@@ -105,13 +105,8 @@ internal sealed class SyscallCatalog
         return await EnteredAsync(scene, new SyscallSignature(called, $"syscall32_{called}", null), isCompat: true, cancellation).ConfigureAwait(false);
     }
 
-    private async ValueTask<StructView> RegistersAsync(EventScene scene, CancellationToken cancellation)
-    {
-        BtfStruct type = _guest.Btf.StructOf("pt_regs");
-        byte[] bytes = new byte[type.Size];
-        await scene.ReadAsync(new Gva(scene.First), bytes, cancellation).ConfigureAwait(false);
-        return new StructView(type, new Gva(scene.First), 0, bytes);
-    }
+    private ValueTask<StructView> RegistersAsync(EventScene scene, CancellationToken cancellation) =>
+        scene.ReadStructAsync(_guest.Btf.StructOf("pt_regs"), new Gva(scene.First), cancellation);
 
     private async ValueTask<bool> IsIn32BitCallAsync(EventScene scene, CancellationToken cancellation)
     {

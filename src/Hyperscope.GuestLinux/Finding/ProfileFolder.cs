@@ -39,7 +39,7 @@ internal sealed class ProfileFolder(string folder)
                         return Load(file, text);
                 }
             }
-            catch (Exception unusable) when (unusable is IOException or UnauthorizedAccessException or LinuxGuestException)
+            catch (Exception unusable) when (unusable is IOException or FormatException or UnauthorizedAccessException or LinuxGuestException)
             {
                 continue; // a damaged profile is as good as none
             }

@@ -111,10 +111,12 @@ public sealed class GuestReader
         return mapped;
     }
 
-    /// <summary>Fetches the pages of many ranges at once, so that reading them afterwards takes no round trip. Unmapped ones are skipped.</summary>
+    /// <summary>Fetches the pages of many ranges at once, so that reading them afterwards takes no round trip. Unmapped ones are skipped; of
+    /// more than are kept at a time, the first are fetched.</summary>
     public async ValueTask PrefetchAsync(IEnumerable<(Gva Gva, int Length)> ranges, CancellationToken cancellation = default)
     {
-        var frames = new List<ulong>();
+        var frames = new HashSet<ulong>();
+        int left = 4 * PageCache.MaxPages; // where and how long ranges are is for the guest to say
         foreach ((Gva gva, int length) in ranges)
         {
             ulong end = gva.Value + (ulong)Math.Max(length, 1) - 1;
@@ -122,6 +124,8 @@ public sealed class GuestReader
                 continue;
             for (ulong page = gva.Value >> Gfn.PageShift; page <= end >> Gfn.PageShift; page++)
             {
+                if (left-- <= 0 || frames.Count == PageCache.MaxPages)
+                    break;
                 Gpa? gpa = await _space.TranslateAsync(new Gva(page << Gfn.PageShift), cancellation).ConfigureAwait(false);
                 if (gpa is { } mapped && mapped.Value >> 52 == 0)
                     frames.Add(mapped.Value >> Gfn.PageShift);

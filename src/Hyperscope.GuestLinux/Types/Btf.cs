@@ -13,6 +13,7 @@ public sealed class Btf
     public const ushort Magic = 0xeb9f;
 
     private const int HeaderSize = 24, TypeSize = 12, MaxChain = 64;
+    private const int MaxName = 512; // KSYM_NAME_LEN, which bounds the names that the kernel itself takes
 
     private readonly ReadOnlyMemory<byte> _types;
     private readonly ReadOnlyMemory<byte> _strings;
@@ -276,6 +277,7 @@ public sealed class Btf
         if (offset == 0 || offset >= strings.Length)
             return "";
         strings = strings[(int)offset..];
+        strings = strings[..Math.Min(strings.Length, MaxName)];
         int end = strings.IndexOf((byte)0);
         return end < 0 ? "" : Encoding.Latin1.GetString(strings[..end]);
     }

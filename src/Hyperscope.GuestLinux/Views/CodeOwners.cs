@@ -2,7 +2,8 @@ namespace Hyperscope.GuestLinux;
 
 /// <summary>Finds executable memory where modules are loaded that belongs to nobody.</summary>
 /// <remarks>What is executable is taken from the page tables, which no rootkit can do without. Owners other than modules are those of Linux
-/// 5.15 to 6.12: compiled BPF, the instruction slots of kprobes and trampolines of ftrace.</remarks>
+/// 5.15 to 6.12: compiled BPF, the instruction slots of kprobes and trampolines of ftrace. Before 5.18 compiled classic filters (seccomp) are on no
+/// list, and count as nobody's.</remarks>
 internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks walks)
 {
     private const ulong MaxPack = 64 << 20; // of bpf_prog_pack: 2 MiB for each node
@@ -42,15 +43,25 @@ internal sealed class CodeOwners(LinuxGuest guest, GuestReader reader, Walks wal
     /// <summary>What is left of ranges, which ascend and do not overlap, when whole pages of others are taken out.</summary>
     public static List<KernelRange> Subtract(IEnumerable<KernelRange> from, IEnumerable<KernelRange> taken)
     {
-        (ulong Start, ulong End)[] holes = [.. taken.Select(static range => (Floor(range.Start.Value), Floor(range.End.Value + Gfn.PageSize - 1))).Order()];
+        var holes = new List<(ulong Start, ulong End)>();
+        foreach ((ulong first, ulong end) in taken
+            .Select(static range => (Floor(range.Start.Value), Floor(range.End.Value + Gfn.PageSize - 1))).Order())
+        {
+            // Each is looked at once or twice only if no two overlap.
+            if (holes.Count != 0 && first <= holes[^1].End)
+                holes[^1] = (holes[^1].Start, Math.Max(holes[^1].End, end));
+            else if (end > first)
+                holes.Add((first, end));
+        }
+
         var left = new List<KernelRange>();
         int hole = 0;
         foreach (KernelRange range in from)
         {
             ulong start = range.Start.Value;
-            while (hole < holes.Length && holes[hole].End <= start)
+            while (hole < holes.Count && holes[hole].End <= start)
                 hole++;
-            for (int next = hole; next < holes.Length && holes[next].Start < range.End.Value; next++)
+            for (int next = hole; next < holes.Count && holes[next].Start < range.End.Value; next++)
             {
                 Add(start, holes[next].Start);
                 start = Math.Max(start, holes[next].End);

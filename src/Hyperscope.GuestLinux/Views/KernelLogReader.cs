@@ -34,8 +34,10 @@ internal sealed class KernelLogReader(LinuxGuest guest, GuestReader reader, Walk
         if ((last - first & ~StateMask) >= (ulong)count)
         {
             walks.CutOff($"printk: descriptors {first} to {last} do not fit a ring of {count}", address);
-            first = last - (ulong)(count - 1);
+            first = last - (ulong)(count - 1) & ~StateMask;
         }
+
+        int left = text.Length; // blocks do not overlap
 
         for (ulong id = first; ; id = (id + 1) & ~StateMask)
         {
@@ -45,10 +47,18 @@ internal sealed class KernelLogReader(LinuxGuest guest, GuestReader reader, Walk
             if ((state & ~StateMask) == id && state >> 62 is Committed or Finalized)
             {
                 var header = new StructView(info, default, 0, infos.AsMemory(index * info.Size, info.Size));
+                int length = (int)Math.Min(header.Unsigned("text_len"), (ulong)text.Length);
+                if (length > left)
+                {
+                    walks.CutOff($"printk: lines up to descriptor {id} are longer than the ring of {text.Length} bytes", address);
+                    return lines;
+                }
+
+                left -= length;
                 lines.Add(new KernelLogLine(
                     header.Unsigned("seq"), TimeSpan.FromTicks((long)(header.Unsigned("ts_nsec") / 100)), (int)header.Unsigned("level"),
                     (int)header.Unsigned("facility"),
-                    TextOf(text, entry.Unsigned("text_blk_lpos.begin"), entry.Unsigned("text_blk_lpos.next"), (int)header.Unsigned("text_len"))));
+                    TextOf(text, entry.Unsigned("text_blk_lpos.begin"), entry.Unsigned("text_blk_lpos.next"), length)));
             }
 
             if (id == last)

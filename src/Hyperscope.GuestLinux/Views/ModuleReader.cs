@@ -45,6 +45,10 @@ internal sealed class ModuleReader(LinuxGuest guest, GuestReader reader, Walks w
         return (modules, unowned);
     }
 
+    /// <summary>The module with this <c>struct module</c>. Where it is known is not looked up.</summary>
+    public async ValueTask<LinuxModule> AtAsync(Gva address, CancellationToken cancellation) =>
+        Decode(await reader.ReadSliceAsync(_whole, address, cancellation).ConfigureAwait(false), ModuleSources.None, ModuleSources.None);
+
     // A struct module lies in its module's own data and says where the code starts, so it is found from code that nobody knows.
     private async Task<List<LinuxModule>> CarveAsync(
         List<KernelRange> code, List<KernelRange> data, ModuleSources known, CancellationToken cancellation)
@@ -55,6 +59,7 @@ internal sealed class ModuleReader(LinuxGuest guest, GuestReader reader, Walks w
             : _type.Offset("core_layout.base");
         var modules = new List<LinuxModule>();
         long left = MaxCarved;
+        int candidates = 0;
         foreach (KernelRange range in data)
         {
             byte[] bytes = new byte[(int)Math.Min((long)range.Length, left)];
@@ -65,6 +70,12 @@ internal sealed class ModuleReader(LinuxGuest guest, GuestReader reader, Walks w
                 if (!starts.Contains(BinaryPrimitives.ReadUInt64LittleEndian(bytes.AsSpan(at))))
                     continue;
                 var address = new Gva(range.Start.Value + (ulong)at - (ulong)start);
+                if (candidates++ == walks.MaxEntries)
+                {
+                    walks.CutOff($"more than {walks.MaxEntries} places look like hidden modules", address);
+                    return modules;
+                }
+
                 if (await walks.TryReadAsync(_whole, address, "what looks like a module", cancellation).ConfigureAwait(false) is not { } view)
                     continue;
                 LinuxModule module = Decode(view, ModuleSources.Memory, known);

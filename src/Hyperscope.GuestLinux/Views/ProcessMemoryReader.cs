@@ -8,6 +8,8 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
 
     private readonly Btf _btf = guest.Btf;
     private readonly PathReader _paths = new(guest, reader);
+    private int _filesLeft = walks.MaxEntries; // in all tables together
+    private long _slotsLeft = 64L * walks.MaxEntries; // most of a table is empty
 
     public PathReader Paths => _paths;
 
@@ -39,6 +41,17 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
         }
 
         return mappings;
+    }
+
+    /// <summary>The path of the program that an address space was made for; null: there is none.</summary>
+    public async Task<string?> ProgramAsync(Gva mm, CancellationToken cancellation)
+    {
+        if (!Walks.IsPointer(mm))
+            return null;
+        Gva file = await reader.ReadPointerAsync(mm + (ulong)_btf.StructOf("mm_struct").Offset("exe_file"), cancellation).ConfigureAwait(false);
+        if (!Walks.IsPointer(file))
+            return null;
+        return await _paths.OfFileAsync(await reader.ReadSliceAsync(_paths.File, file, cancellation).ConfigureAwait(false), cancellation).ConfigureAwait(false);
     }
 
     /// <summary>The open files of a process.</summary>
@@ -73,14 +86,29 @@ internal sealed class ProcessMemoryReader(LinuxGuest guest, GuestReader reader, 
                 count = 1024;
             }
 
+            if (count > _slotsLeft)
+            {
+                walks.CutOff($"file tables of more than {64L * walks.MaxEntries} descriptors", table);
+                count = (uint)_slotsLeft;
+            }
+
+            _slotsLeft -= count;
             byte[] pointers = new byte[count * 8];
             int length = await reader.TryReadAsync(descriptors.Pointer("fd"), pointers, cancellation).ConfigureAwait(false);
             var handles = new List<(int Descriptor, Gva File)>();
             for (int i = 0; i < length / 8; i++)
             {
                 var file = new Gva(BinaryPrimitives.ReadUInt64LittleEndian(pointers.AsSpan(i * 8)));
-                if (Walks.IsPointer(file))
-                    handles.Add((i, file));
+                if (!Walks.IsPointer(file))
+                    continue;
+                if (_filesLeft == 0)
+                {
+                    walks.CutOff($"there are more than {walks.MaxEntries} open files", table);
+                    break;
+                }
+
+                _filesLeft--;
+                handles.Add((i, file));
             }
 
             await _paths.PrefetchAsync([.. handles.Select(static handle => handle.File)], cancellation).ConfigureAwait(false);

@@ -4,7 +4,7 @@ namespace Hyperscope.GuestLinux;
 internal sealed class ProcessReader
 {
     private const uint KernelThread = 0x00200000; // PF_KTHREAD
-    private const uint ReportedStates = 0x7f, Idle = 0x402, Uninterruptible = 2, LockWait = 0x1000, Frozen = 0x8000;
+    private const uint ReportedStates = 0x7f, Idle = 0x402, LockWait = 0x1000, Frozen = 0x8000;
 
     private readonly GuestReader _reader;
     private readonly Walks _walks;
@@ -96,10 +96,11 @@ internal sealed class ProcessReader
 
     private static char StateOf(uint state, uint exitState)
     {
-        if (state == Idle)
-            return 'I';
+        // As the kernel tells it: who waits for a lock, or is frozen, waits.
         if ((state & (LockWait | Frozen)) != 0)
-            state |= Uninterruptible;
+            return 'D';
+        if ((state & Idle) == Idle)
+            return 'I';
         uint reported = (state | exitState) & ReportedStates;
         return "RSDTtXZP"[32 - System.Numerics.BitOperations.LeadingZeroCount(reported)];
     }

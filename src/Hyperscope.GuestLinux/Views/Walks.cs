@@ -219,22 +219,29 @@ internal sealed class Walks(GuestReader reader, Btf btf, int maxEntries)
         return nodes;
     }
 
+    private bool HasRoom(int count, string what, Gva at)
+    {
+        if (count >= maxEntries)
+            CutOff($"the tree of {what} has more than {maxEntries} entries", at);
+        return count < maxEntries;
+    }
+
     // Source: Linux include/linux/xarray.h. Node pointers end in binary 10 and are no small numbers.
     private static bool IsXaNode(Gva entry) => (entry.Value & 3) == 2 && entry.Value > 4096;
 
-    private async ValueTask CollectXaAsync(Gva entry, ulong index, int above, List<(ulong Index, Gva Entry)> entries, HashSet<ulong> seen, string what,
+    private async ValueTask CollectXaAsync(Gva entry, ulong index, ulong above, List<(ulong Index, Gva Entry)> entries, HashSet<ulong> seen, string what,
         CancellationToken cancellation)
     {
         var address = new Gva(entry.Value & ~3UL);
         BtfStruct type = btf.StructOf("xa_node");
-        if (!IsPointer(address) || !seen.Add(address.Value) || entries.Count >= maxEntries)
+        if (!IsPointer(address) || !seen.Add(address.Value) || seen.Count > maxEntries)
         {
-            CutOff($"the tree of {what} has a wild pointer, a circle or more than {maxEntries} entries", address);
+            CutOff($"the tree of {what} has a wild pointer, a circle or more than {maxEntries} nodes", address);
             return;
         }
 
         StructView node = await reader.ReadStructAsync(type, address, cancellation).ConfigureAwait(false);
-        int shift = (int)node.Unsigned("shift");
+        ulong shift = node.Unsigned("shift");
         byte[] slots = node.Bytes("slots").ToArray();
         if (shift >= above || shift >= 64)
         {
@@ -246,10 +253,10 @@ internal sealed class Walks(GuestReader reader, Btf btf, int maxEntries)
         for (int i = 0; i + 8 <= slots.Length; i += 8)
         {
             var slot = new Gva(BinaryPrimitives.ReadUInt64LittleEndian(slots.AsSpan(i)));
-            ulong at = index + ((ulong)i / 8 << shift);
+            ulong at = index + ((ulong)i / 8 << (int)shift);
             if (shift != 0 && IsXaNode(slot))
                 children.Add((at, slot));
-            else if (IsPointer(slot, 4) && entries.Count < maxEntries)
+            else if (IsPointer(slot, 4) && HasRoom(entries.Count, what, address))
                 entries.Add((at, slot));
         }
 
@@ -265,6 +272,12 @@ internal sealed class Walks(GuestReader reader, Btf btf, int maxEntries)
         const int Leaf = 1, GapRange = 3; // 2 is a node without gaps
         var address = new Gva(entry.Value & ~0xffUL);
         int kind = (int)(entry.Value >> 3 & 15);
+        if (seen.Count >= maxEntries)
+        {
+            CutOff($"the tree of {what} has more than {maxEntries} nodes", address);
+            return;
+        }
+
         if (!IsPointer(address) || !seen.Add(address.Value) || depth > MaxDepth || kind is < Leaf or > GapRange)
         {
             CutOff($"the tree of {what} has the bad node pointer {entry}", address);
@@ -284,7 +297,7 @@ internal sealed class Walks(GuestReader reader, Btf btf, int maxEntries)
             var slot = new Gva(BinaryPrimitives.ReadUInt64LittleEndian(slots.AsSpan(i * 8)));
             if (kind != Leaf && slot.Value != 0)
                 children.Add((slot, pivot));
-            else if (kind == Leaf && IsPointer(slot) && entries.Count < maxEntries)
+            else if (kind == Leaf && IsPointer(slot) && HasRoom(entries.Count, what, address))
                 entries.Add(slot);
             if (pivot >= last)
                 break;

@@ -161,6 +161,34 @@ public abstract class GuestEventTests(EventGuest live, bool patchText)
     }
 
     [Fact]
+    public async Task A_watch_that_patches_and_one_that_does_not_exclude_each_other()
+    {
+        var options = new GuestEventOptions { Kinds = GuestEventKinds.Executed };
+        await using (GuestWatch watch = await live.Linux.WatchAsync(Patched(options), Cancel))
+        {
+            await Assert.ThrowsAsync<InvalidOperationException>(() => live.Linux.WatchAsync(options with { PatchText = !patchText }, Cancel));
+            await live.RunAsync("/bin/true");
+            Assert.NotEqual(0, watch.Delivered);
+        }
+
+        await using GuestWatch other = await live.Linux.WatchAsync(options with { PatchText = !patchText }, Cancel);
+        await live.RunAsync("/bin/true");
+        Assert.NotEqual(0, other.Delivered);
+    }
+
+    [Fact]
+    public async Task Watched_text_can_be_read_by_all_vCPUs_at_once()
+    {
+        // Each read is a step that the other vCPU stands still for, and it has asked for one itself.
+        string command = await KcoreCommandAsync(live.Linux.Symbols.AddressOf("vfs_open"));
+        string loop = $"i=0; while [ $i -lt 20 ]; do i=$((i+1)); {command.Replace("; echo", "", StringComparison.Ordinal)}; done >/dev/null";
+        await using GuestWatch watch = await live.Linux.WatchAsync(
+            Patched(new GuestEventOptions { Kinds = GuestEventKinds.FileOpened, OpenPrefixes = ["/proc/kcore"] }), Cancel);
+        await live.RunAsync($"( {loop} ) & ( {loop} ) & wait");
+        Assert.Equal(40, watch.Delivered);
+    }
+
+    [Fact]
     public async Task What_does_not_exist_is_refused_by_name()
     {
         LinuxGuestException refused = await Assert.ThrowsAsync<LinuxGuestException>(

@@ -42,6 +42,19 @@ public sealed class AddressSpaceTests
     }
 
     [Fact]
+    public async Task Ranges_of_any_length_are_fetched_as_far_as_pages_are_kept()
+    {
+        Entry(0x1000, 511, 0x2003);
+        Entry(0x2000, 510, 0x83); // 1 GiB at 0xffffffff80000000, of which there is 1 MiB
+        var reader = new GuestReader(new PageCache(_memory), Space());
+        await reader.PrefetchAsync(Enumerable.Repeat((new Gva(0xffffffff80000000), int.MaxValue), 1000), Cancel);
+        Assert.InRange(_memory.Reads, 256, PageCache.MaxPages + 2);
+        int before = _memory.Reads;
+        Assert.Equal(1 << 20, await reader.TryReadAsync(new Gva(0xffffffff80000000), new byte[1 << 20], Cancel));
+        Assert.Equal(before, _memory.Reads);
+    }
+
+    [Fact]
     public async Task Tables_that_lead_to_themselves_are_given_up_on()
     {
         for (int i = 0; i < 512; i++)

@@ -23,7 +23,7 @@ internal sealed class SyntheticGuest
             (Image(TextGpa), 'T', "_text"), (Image(TextGpa) + 0x1ff000, 'T', "_etext"), (Image(RodataGpa), 'D', "__start_rodata"),
             (Image(RodataGpa), 'R', "linux_banner"), (Image(RodataGpa) + 0x1000, 'D', "sys_call_table"), (Image(RodataGpa) + 0x1080, 'D', "behind_the_table"),
             (Image(RodataGpa) + 0x80000, 'R', "__end_rodata"), (Image(DataGpa), 'D', "_sdata"), (Image(DataGpa) + 0x1000, 'D', "init_task"),
-            (Image(DataGpa) + 0x2000, 'D', "init_pid_ns"), (Image(DataGpa) + 0x3000, 'D', "modules"), (Image(DataGpa) + 0x80000, 'D', "_edata"),
+            (Image(DataGpa) + 0x2000, 'D', "init_pid_ns"), (Image(DataGpa) + 0x3000, 'D', "modules"), (Image(DataGpa) + 0x4000, 'D', "prb"), (Image(DataGpa) + 0x80000, 'D', "_edata"),
             (Image(PageTableGpa), 'D', "init_top_pgt"), (Image(PageTableGpa) + 0x10000, 'D', "_end"),
         };
         if (hasBtf)
@@ -66,6 +66,13 @@ internal sealed class SyntheticGuest
 
     public Task<LinuxGuest> AttachAsync(params VcpuStart[] vcpus) =>
         LinuxGuest.AttachAsync(Memory, vcpus.Length == 0 ? [InUserMode] : vcpus, new LinuxGuestOptions { MaxEntries = 500 }, Cancel);
+
+    /// <summary>The same guest with other types.</summary>
+    public async Task<LinuxGuest> AttachAsync(BtfBuilder types, int maxEntries = 500)
+    {
+        LinuxGuest guest = await AttachAsync();
+        return new LinuxGuest(Memory, new LinuxGuestOptions { MaxEntries = maxEntries }, guest.Symbols, guest.Layout, Btf.Parse(types.Build()), "");
+    }
 
     private void MapImage()
     {

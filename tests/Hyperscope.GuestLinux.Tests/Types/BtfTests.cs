@@ -97,6 +97,18 @@ public sealed class BtfTests
         Assert.Contains(message, Assert.Throws<LinuxGuestException>(() => Btf.Parse(Convert.FromHexString(hex))).Message, StringComparison.Ordinal);
 
     [Fact]
+    public void A_name_is_no_longer_than_a_kernel_takes()
+    {
+        // Each type's name would otherwise be what is left of the strings, all of them megabytes.
+        var builder = new BtfBuilder();
+        builder.Int(new string('x', 511), 4);
+        builder.Int(new string('y', 512), 4);
+        Btf btf = Btf.Parse(builder.Build());
+        Assert.True(btf.TryTypeNamed(new string('x', 511), out BtfType known));
+        Assert.Equal("", btf.TypeOf(known.Id + 1).Name);
+    }
+
+    [Fact]
     public void Damaged_types_throw_only_what_is_documented()
     {
         byte[] whole = new SyntheticTypes().Build();

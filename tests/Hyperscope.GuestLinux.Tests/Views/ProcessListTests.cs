@@ -21,6 +21,24 @@ public sealed class ProcessListTests
         Assert.Equal(new Gva(SyntheticGuest.Direct(SyntheticGuest.Task(7))), one.Task);
     }
 
+    [Theory]
+    [InlineData(0x0, 'R')]
+    [InlineData(0x1, 'S')]
+    [InlineData(0x102, 'D')] // killable
+    [InlineData(0x402, 'I')]
+    [InlineData(0x2402, 'I')] // and freezable, from 6.1
+    [InlineData(0x8000, 'D')] // frozen
+    [InlineData(0xa402, 'D')]
+    [InlineData(0x1000, 'D')] // waits for a lock that sleeps
+    [InlineData(0x4, 'T')]
+    [InlineData(0x8, 't')]
+    [InlineData(0x40, 'P')]
+    public async Task A_state_is_what_ps_in_the_guest_calls_it(int state, char letter)
+    {
+        _synthetic.Memory.Write(SyntheticGuest.Task(7), (ulong)state);
+        Assert.Equal(letter, (await ListAsync())[6].State);
+    }
+
     [Fact]
     public async Task One_that_left_the_list_is_hidden()
     {

@@ -70,6 +70,8 @@ internal sealed class GuardRunCommand : GuardCommand
                     GuardStatistics seen = guard.Statistics;
                     Console.Error.WriteLine(
                         $"{seen.Events} events, {seen.Rules.Sum(static rule => rule.Violations)} violations; vCPUs stood still for {seen.StoodStill.TotalMilliseconds:F1} ms");
+                    if (seen.Unfollowed != 0)
+                        Console.Error.WriteLine($"{seen.Unfollowed} times a rule could not follow the kernel; the last: {seen.LastFailure}");
                 }
             }
         }

@@ -55,6 +55,13 @@ internal abstract class LinuxCommand : ToolCommand
             return ExitCode.Done;
         }
 
+        WriteTable(items, truncation, headings, cells);
+        return ExitCode.Done;
+    }
+
+    /// <summary>Prints a list as columns of which the last may be of any width.</summary>
+    protected void WriteTable<TItem>(IReadOnlyList<TItem> items, Truncation? truncation, string headings, Func<TItem, string[]> cells)
+    {
         var rows = new List<string[]>();
         if (headings.Length != 0)
             rows.Add(headings.Split(' '));
@@ -69,7 +76,6 @@ internal abstract class LinuxCommand : ToolCommand
 
         if (truncation is not null)
             Console.Error.WriteLine($"hyperscope: not all of it: {truncation}");
-        return ExitCode.Done;
     }
 
     /// <summary>An address in hex.</summary>
