@@ -21,11 +21,13 @@ switch (name)
         return await InterpreterSpeed.RunAsync(scale);
     case "kvm-events":
         return KvmEvents.Run(scale);
+    case "kvm-protect":
+        return KvmProtection.Run(scale);
     case "kvm-loop":
         return KvmLoop.Run(scale, args.Length > 1 ? args[^1] : "kvm-loop");
     case "boot":
         return BootSpeed.Run(scale);
     default:
-        Console.Error.WriteLine("usage: Hyperscope.Compare pf-roundtrip|set-page-access|access-map|untouched|interpreter|kvm-events|kvm-loop|boot [--quick]");
+        Console.Error.WriteLine("usage: Hyperscope.Compare pf-roundtrip|set-page-access|access-map|untouched|interpreter|kvm-events|kvm-protect|kvm-loop|boot [--quick]");
         return name == "help" ? 0 : 2;
 }

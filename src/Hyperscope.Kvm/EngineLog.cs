@@ -20,4 +20,13 @@ internal static partial class EngineLog
 
     [LoggerMessage(5005, LogLevel.Warning, "vCPU {Vcpu}: the kernel reports a triple fault at {Rip}, CR2 {Cr2}, IDT at {Idt}")]
     public static partial void ShutDown(this ILogger logger, VcpuIndex vcpu, Gva rip, Gva cr2, Gva idt);
+
+    [LoggerMessage(5006, LogLevel.Information, "Pages that may not be written are protected with userfaultfd, which takes no memory ranges")]
+    public static partial void ProtectsWithUserfaultfd(this ILogger logger);
+
+    [LoggerMessage(5007, LogLevel.Information, "Pages that may not be written are protected with mprotect: {Reason}")]
+    public static partial void ProtectsWithMprotect(this ILogger logger, string reason);
+
+    [LoggerMessage(5008, LogLevel.Information, "Guest memory from {Gpa} on is protected with mprotect: userfaultfd does not take the file that it is in")]
+    public static partial void MemoryIsNotShared(this ILogger logger, Gpa gpa);
 }

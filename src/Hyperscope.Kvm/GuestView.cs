@@ -14,6 +14,7 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     private readonly GuestMemory _memory;
     private readonly AccessMap _map;
     private readonly RangeBudget _budget;
+    private readonly UserFaultFd? _writes;
     private readonly ILogger _logger;
     private readonly List<ProtectedMapping> _mapped = [];
     private readonly List<ulong> _changes = []; // frames
@@ -21,12 +22,19 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     private bool _isLifted;
     private uint _nextSlot;
 
-    public GuestView(KvmVm vm, GuestMemory memory, AccessMap map, RangeBudget budget, ILogger logger)
+    /// <param name="vm">Whose memory it is.</param>
+    /// <param name="memory">The slots.</param>
+    /// <param name="map">What the guest may do.</param>
+    /// <param name="budget">Memory ranges that protections may take.</param>
+    /// <param name="writes">For what may not be written, disposed after this; null: mprotect does that too.</param>
+    /// <param name="logger">Where decisions go.</param>
+    public GuestView(KvmVm vm, GuestMemory memory, AccessMap map, RangeBudget budget, UserFaultFd? writes, ILogger logger)
     {
         _vm = vm;
         _memory = memory;
         _map = map;
         _budget = budget;
+        _writes = writes;
         _logger = logger;
         memory.PageTracker.Subscribe(this);
         foreach (MemorySlot slot in memory.Slots)
@@ -134,12 +142,31 @@ internal sealed class GuestView : IPageTrackSubscriber, IDisposable
     {
         lock (_gate)
         {
-            var mapped = new ProtectedMapping(slot, _nextSlot++, _map, _budget, _logger);
+            var mapped = new ProtectedMapping(slot, _nextSlot++, _map, CreateProtector(slot), _budget, _logger);
             _mapped.Add(mapped);
             if (_map.RestrictedFrames != 0 || _map.WatchedFrames != 0)
                 mapped.ProtectAll();
             _vm.SetMemory(mapped.Number, slot.First.Address, mapped.Mapping.Length, mapped.Mapping.Address, slot.IsReadOnly);
         }
+    }
+
+    private IProtector CreateProtector(MemorySlot slot)
+    {
+        MemoryMapping mapping = slot.MapAgain();
+        try
+        {
+            if (_writes is not null && UserfaultProtector.TryCreate(_writes, mapping) is { } protector)
+                return protector;
+        }
+        catch
+        {
+            mapping.Dispose();
+            throw;
+        }
+
+        if (_writes is not null)
+            _logger.MemoryIsNotShared(slot.First.Address);
+        return new MprotectProtector(mapping);
     }
 
     public void SlotFlushed(MemorySlot slot)

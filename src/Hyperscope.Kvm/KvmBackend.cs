@@ -24,14 +24,16 @@ public sealed class KvmBackend : IDisposable
     private readonly KvmCpuidEntry[][] _cpuid;
     private readonly Lock _gate = new();
     private readonly HashSet<uint>[] _interceptedMsrs;
+    private readonly UserFaultFd? _writes;
     private uint[] _appliedMsrs = [];
 
     /// <summary>Makes the kernel execute the code of a group's vCPUs. Before any of them has run.</summary>
     /// <param name="group">Its vCPUs, memory and access map.</param>
     /// <param name="logger">Where decisions go.</param>
+    /// <param name="protection">How memory is protected.</param>
     /// <exception cref="LinuxException">The kernel refused something.</exception>
-    /// <exception cref="NotSupportedException">This host's KVM lacks something; the message says what.</exception>
-    public KvmBackend(ProcessorGroup group, ILogger? logger = null)
+    /// <exception cref="NotSupportedException">This host lacks something; the message says what.</exception>
+    public KvmBackend(ProcessorGroup group, ILogger? logger = null, ProtectionMethod protection = ProtectionMethod.Auto)
     {
         ArgumentNullException.ThrowIfNull(group);
         _group = group;
@@ -55,7 +57,8 @@ public sealed class KvmBackend : IDisposable
 
             if (KvmProbe.HasBreakpointExits(_device))
                 Capabilities |= VmCapabilities.BreakpointEvents;
-            View = new GuestView(Vm, group.Memory, group.Views.Main.AccessMap, RangeBudget.OfProcess, _logger);
+            _writes = ChooseProtection(protection);
+            View = new GuestView(Vm, group.Memory, group.Views.Main.AccessMap, RangeBudget.OfProcess, _writes, _logger);
             _cpuid = [.. group.Vcpus.Select(vcpu => GuestCpuid.Build(_device, vcpu))];
             _interceptedMsrs = [.. group.Vcpus.Select(static _ => new HashSet<uint>())];
             ApplyMsrFilter();
@@ -103,6 +106,7 @@ public sealed class KvmBackend : IDisposable
             accelerator.Dispose();
         _accelerators.Clear();
         View?.Dispose();
+        _writes?.Dispose();
         Vm?.Dispose();
         _device.Dispose();
     }
@@ -136,6 +140,21 @@ public sealed class KvmBackend : IDisposable
             selected.UnionWith(vcpu.InterceptedMsrs);
             ApplyMsrFilter();
         }
+    }
+
+    private UserFaultFd? ChooseProtection(ProtectionMethod method)
+    {
+        string? obstacle = method == ProtectionMethod.Mprotect ? "so it was asked for" : KvmProbe.FindUserfaultObstacle(_device);
+        if (obstacle is null)
+        {
+            _logger.ProtectsWithUserfaultfd();
+            return new UserFaultFd();
+        }
+
+        if (method == ProtectionMethod.Userfaultfd)
+            throw new NotSupportedException(obstacle);
+        _logger.ProtectsWithMprotect(obstacle);
+        return null;
     }
 
     private void ApplyMsrFilter()

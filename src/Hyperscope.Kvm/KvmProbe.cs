@@ -25,6 +25,22 @@ public static class KvmProbe
 
     private const byte LoadOpcode = 0x8A;
 
+    // mov al, 0x5A; mov [0x5000], al; hlt; mov [0x5000], al; mov bl, [0x6000]; mov [0x6000], al; mov bl, [0x6000]; hlt
+    private static ReadOnlySpan<byte> Writer =>
+    [
+        0xB0, Written,
+        0x88, 0x04, 0x25, 0x00, 0x50, 0x00, 0x00,
+        0xF4,
+        0x88, 0x04, 0x25, 0x00, 0x50, 0x00, 0x00,
+        LoadOpcode, 0x1C, 0x25, 0x00, 0x60, 0x00, 0x00,
+        0x88, 0x04, 0x25, 0x00, 0x60, 0x00, 0x00,
+        LoadOpcode, 0x1C, 0x25, 0x00, 0x60, 0x00, 0x00,
+        0xF4,
+    ];
+
+    private const byte Written = 0x5A;
+    private const ulong SecondWrite = Code + 10, ThirdWrite = Code + 24, End = Code + 39;
+
     /// <summary>Why guests cannot run on this machine's KVM, in one line for people; null: they can.</summary>
     public static string? FindObstacle()
     {
@@ -39,7 +55,47 @@ public static class KvmProbe
             return refused.Errno switch
             {
                 Errno.NoEntry => $"this machine has no {KvmDevice.DefaultPath}",
-                Errno.AccessDenied or 1 => $"{KvmDevice.DefaultPath} is not for this user (its group is usually kvm)",
+                Errno.AccessDenied or Errno.NotPermitted => $"{KvmDevice.DefaultPath} is not for this user (its group is usually kvm)",
+                _ => refused.Message,
+            };
+        }
+        catch (NotSupportedException lacking)
+        {
+            return lacking.Message;
+        }
+    }
+
+    /// <summary>Why the guest's view cannot be write-protected with userfaultfd, in one line for people; null: it can.</summary>
+    public static string? FindUserfaultObstacle()
+    {
+        try
+        {
+            using var device = new KvmDevice();
+            return FindUserfaultObstacle(device);
+        }
+        catch (Exception refused) when (refused is LinuxException or NotSupportedException)
+        {
+            return refused.Message;
+        }
+    }
+
+    internal static string? FindUserfaultObstacle(KvmDevice device)
+    {
+        try
+        {
+            using var writes = new UserFaultFd();
+            string? obstacle = null;
+            return RunGuest(device, Writer, (vcpu, view) => obstacle = ObserveWrites(vcpu, view, writes))
+                ? obstacle
+                : $"a probe guest that writes to a page write-protected with userfaultfd did not stop within {Patience.TotalSeconds} s";
+        }
+        catch (LinuxException refused)
+        {
+            return refused.Errno switch
+            {
+                Errno.NoSystemCall => "this kernel has no userfaultfd, or a filter of system calls hides it",
+                Errno.NotPermitted or Errno.AccessDenied => "userfaultfd is not for this process: a filter of system calls or a security policy forbids it",
+                Errno.Invalid => "this kernel's userfaultfd cannot write-protect shared memory; Linux 5.19 and later can",
                 _ => refused.Message,
             };
         }
@@ -130,6 +186,47 @@ public static class KvmProbe
         }
 
         return null;
+    }
+
+    private static string? ObserveWrites(KvmVcpu vcpu, MemoryMapping view, UserFaultFd writes)
+    {
+        ref KvmRun page = ref vcpu.Page;
+        page.ValidRegs = KvmRun.SyncRegs;
+        try
+        {
+            int error = vcpu.Run();
+            if (error != 0 || page.ExitReason != KvmExitReason.Halt || page.Regs.Rip != SecondWrite)
+                return Describe("a write to memory that is not protected does not go through", error, ref page);
+            if (!writes.TryRegister(view))
+                return "this kernel's userfaultfd cannot write-protect shared memory; Linux 5.19 and later can";
+
+            // One page that the guest has and one that nobody has. Kernels before 6.2 may lose the protection when mprotect has had its turn.
+            writes.Protect(view, Data, 2 * Gfn.PageSize, isDenied: true);
+            view.Protect(Data, 2 * Gfn.PageSize, MemoryProtection.None);
+            view.Protect(Data, 2 * Gfn.PageSize, MemoryProtection.ReadWrite);
+            error = vcpu.Run();
+            if (error != Errno.Fault || page.Regs.Rip != SecondWrite)
+                return Describe("KVM does not stop in front of a write to a page write-protected with userfaultfd", error, ref page);
+            writes.Protect(view, Data, Gfn.PageSize, isDenied: false);
+            error = vcpu.Run();
+            if (error != Errno.Fault || page.Regs.Rip != ThirdWrite)
+                return Describe("KVM does not read, or does not stop in front of a write to, a new page write-protected with userfaultfd", error, ref page);
+            writes.Protect(view, Data + Gfn.PageSize, Gfn.PageSize, isDenied: false);
+            error = vcpu.Run();
+            return error != 0 || page.Regs.Rip != End || (byte)page.Regs.Rbx != Written
+                ? Describe("KVM does not write to a page that userfaultfd no longer protects", error, ref page)
+                : null;
+        }
+        catch (LinuxException refused)
+        {
+            return refused.Message;
+        }
+    }
+
+    private static string Describe(string what, int error, ref KvmRun page)
+    {
+        string how = error != 0 ? $"errno {error}" : $"exit {(uint)page.ExitReason}";
+        return $"{what} ({how}, rip 0x{page.Regs.Rip:x})";
     }
 
     // Sound: the mapping is as long as what is written, and lives until after the guest.

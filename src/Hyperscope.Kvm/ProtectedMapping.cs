@@ -5,15 +5,14 @@ using Microsoft.Extensions.Logging;
 namespace Hyperscope.Kvm;
 
 /// <summary>One memory slot as the guest sees it: a mapping and the host protection of each of its frames.</summary>
-/// <remarks>Each place where neighbours differ costs the process a memory range, of which there are few. When they run out, whole blocks of
-/// frames become inaccessible: right, because what that stops needlessly is carried out silently, but slow. A block gets its exact protections
-/// back when there is room again. Not thread-safe.</remarks>
-internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap map, RangeBudget budget, ILogger logger) : IDisposable
+/// <remarks>Each place where neighbours differ in what takes memory ranges (see <see cref="IProtector"/>) costs the process one, of which there are
+/// few. When they run out, whole blocks of frames become inaccessible: right, because what that stops needlessly is carried out silently, but
+/// slow. A block gets its exact protections back when there is room again. Not thread-safe.</remarks>
+internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap map, IProtector protector, RangeBudget budget, ILogger logger) : IDisposable
 {
     /// <summary>Frames that lose their own protections together.</summary>
     public const int BlockFrames = 512;
 
-    private readonly MemoryMapping _mapping = slot.MapAgain();
     private readonly Stack<int> _coarse = new();
     private MemoryProtection[]? _inForce; // of each frame; null: all are open
     private bool[]? _isCoarse; // of each block
@@ -24,7 +23,7 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
     /// <summary>The kernel's number of the slot.</summary>
     public uint Number => number;
 
-    public MemoryMapping Mapping => _mapping;
+    public MemoryMapping Mapping => protector.Mapping;
 
     /// <summary>Blocks that are closed as a whole.</summary>
     public int CoarseBlocks => _coarse.Count;
@@ -49,7 +48,7 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
     /// <summary>Opens every frame for good.</summary>
     public void Lift()
     {
-        _mapping.Protect(0, _mapping.Length, MemoryProtection.ReadWrite);
+        protector.Open();
         budget.Take(-_ranges);
         _ranges = 0;
         _inForce = null;
@@ -58,7 +57,7 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
     }
 
     /// <summary>Opens every frame until <see cref="Close"/>.</summary>
-    public void Open() => _mapping.Protect(0, _mapping.Length, MemoryProtection.ReadWrite);
+    public void Open() => protector.Open();
 
     /// <summary>Undoes <see cref="Open"/>.</summary>
     public void Close()
@@ -68,7 +67,7 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
         ForEachRun(0, Frames, frame => inForce[frame], (from, to, protection) =>
         {
             if (protection != MemoryProtection.ReadWrite)
-                Apply(from, to, protection);
+                Apply(from, to, protection, wasClosed: false);
         });
     }
 
@@ -83,7 +82,7 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
     {
         budget.Take(-_ranges);
         _ranges = 0;
-        _mapping.Dispose();
+        protector.Mapping.Dispose();
     }
 
     private static MemoryProtection ProtectionFor(PageAccess access)
@@ -138,12 +137,12 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
     {
         Span<MemoryProtection> inForce = _inForce;
         int before = CountRanges(from, to);
-        int after = (from > 0 && inForce[from - 1] != protection ? 1 : 0) + (to < Frames && inForce[to] != protection ? 1 : 0);
+        int after = (from > 0 && Splits(inForce[from - 1], protection) ? 1 : 0) + (to < Frames && Splits(inForce[to], protection) ? 1 : 0);
         if (!budget.TryTake(after - before))
             return false;
         try
         {
-            Apply(from, to, protection);
+            Apply(from, to, protection, wasClosed: inForce[from..to].Contains(MemoryProtection.None));
         }
         catch (LinuxException refused) when (refused.Errno == Errno.NoMemory)
         {
@@ -156,13 +155,18 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
         return true;
     }
 
-    // Places within or at the ends of a run where neighbours differ.
+    private MemoryProtection RangeOf(MemoryProtection protection) =>
+        protection == MemoryProtection.Read && !protector.SplitsWrites ? MemoryProtection.ReadWrite : protection;
+
+    private bool Splits(MemoryProtection left, MemoryProtection right) => RangeOf(left) != RangeOf(right);
+
+    // Places within or at the ends of a run where neighbours are memory ranges of their own.
     private int CountRanges(int from, int to)
     {
         ReadOnlySpan<MemoryProtection> inForce = _inForce;
         int count = 0;
         for (int frame = Math.Max(from, 1); frame <= Math.Min(to, Frames - 1); frame++)
-            count += inForce[frame] != inForce[frame - 1] ? 1 : 0;
+            count += Splits(inForce[frame], inForce[frame - 1]) ? 1 : 0;
         return count;
     }
 
@@ -194,7 +198,7 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
 
     private void CloseRun(int from, int to)
     {
-        Apply(from, to, MemoryProtection.None);
+        Apply(from, to, MemoryProtection.None, wasClosed: true);
         int before = CountRanges(from, to);
         _inForce.AsSpan(from..to).Clear(); // inaccessible
         int grown = CountRanges(from, to) - before;
@@ -205,7 +209,7 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
     private bool TryRefine(int block)
     {
         int from = block * BlockFrames, to = EndOf(block), runs = 0;
-        ForEachRun(from, to, Wanted, (_, _, _) => runs++);
+        ForEachRun(from, to, frame => RangeOf(Wanted(frame)), (_, _, _) => runs++);
         if (!budget.HasRoom(runs))
             return false;
         bool isDone = true;
@@ -219,6 +223,6 @@ internal sealed class ProtectedMapping(MemorySlot slot, uint number, AccessMap m
 
     private int EndOf(int block) => Math.Min((block + 1) * BlockFrames, Frames);
 
-    private void Apply(int from, int to, MemoryProtection protection) =>
-        _mapping.Protect((ulong)from << Gfn.PageShift, (ulong)(to - from) << Gfn.PageShift, protection);
+    private void Apply(int from, int to, MemoryProtection protection, bool wasClosed) =>
+        protector.Protect((ulong)from << Gfn.PageShift, (ulong)(to - from) << Gfn.PageShift, protection, wasClosed);
 }

@@ -3,6 +3,9 @@ namespace Hyperscope.LinuxHost;
 /// <summary>The error numbers that callers tell apart, as in errno.h.</summary>
 public static class Errno
 {
+    /// <summary>Not allowed.</summary>
+    public const int NotPermitted = 1;
+
     /// <summary>No such file or directory.</summary>
     public const int NoEntry = 2;
 
@@ -26,6 +29,9 @@ public static class Errno
 
     /// <summary>The peer no longer reads.</summary>
     public const int BrokenPipe = 32;
+
+    /// <summary>No such system call.</summary>
+    public const int NoSystemCall = 38;
 
     /// <summary>Protocol error.</summary>
     public const int Protocol = 71;

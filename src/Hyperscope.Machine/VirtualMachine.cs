@@ -74,7 +74,7 @@ public sealed class VirtualMachine : IVirtualMachine, IAsyncDisposable
     {
         try
         {
-            return new KvmBackend(_processors, Options.Logger);
+            return new KvmBackend(_processors, Options.Logger, Options.Protection);
         }
         catch
         {

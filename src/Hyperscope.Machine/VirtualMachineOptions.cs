@@ -1,4 +1,5 @@
 using Hyperscope.Devices;
+using Hyperscope.Kvm;
 using Hyperscope.Vm;
 using Hyperscope.X64;
 using Microsoft.Extensions.Logging;
@@ -28,6 +29,9 @@ public sealed record VirtualMachineOptions
 
     /// <summary>What executes guest code.</summary>
     public VmBackend Backend { get; init; } = VmBackend.Software;
+
+    /// <summary>How the KVM back end protects memory that tools restrict.</summary>
+    public ProtectionMethod Protection { get; init; }
 
     /// <summary>Where the back end's decisions go; null: nowhere.</summary>
     public ILogger? Logger { get; init; }

@@ -18,7 +18,7 @@ internal sealed class BareVm : IPageTrackSubscriber, IDisposable
     private readonly Thread[] _threads;
     private readonly ConcurrentQueue<Exception> _failures = new();
 
-    public BareVm(int vcpus, ulong rounds)
+    public BareVm(int vcpus, ulong rounds, ProtectionMethod protection = ProtectionMethod.Auto)
     {
         Memory.AddSlot(new Gpa(0), Bytes);
         byte[] image = new byte[FirstPage];
@@ -34,7 +34,7 @@ internal sealed class BareVm : IPageTrackSubscriber, IDisposable
         _group = new ProcessorGroup(Memory, _views, new Machine.DeviceBus());
         for (int index = 0; index < vcpus; index++)
             _ = _group.AddVcpu(new CpuModel());
-        _backend = new KvmBackend(_group);
+        _backend = new KvmBackend(_group, protection: protection);
         foreach (SoftwareVcpu vcpu in _group.Vcpus)
         {
             vcpu.GetSpecialRegisters(out KvmSregs special);

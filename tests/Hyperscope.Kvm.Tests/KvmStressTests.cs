@@ -12,13 +12,14 @@ public sealed class KvmStressTests(ITestOutputHelper output)
     private static bool IsLong => Environment.GetEnvironmentVariable("HYPERSCOPE_STRESS") == "long";
 
     [Theory]
-    [InlineData(2)]
-    [InlineData(4)]
-    public void Each_write_to_a_restricted_page_is_one_event(int vcpus)
+    [InlineData(2, ProtectionMethod.Mprotect)]
+    [InlineData(2, ProtectionMethod.Userfaultfd)]
+    [InlineData(4, ProtectionMethod.Userfaultfd)]
+    public void Each_write_to_a_restricted_page_is_one_event(int vcpus, ProtectionMethod protection)
     {
-        Need();
+        Need(protection);
         ulong rounds = IsLong ? 100_000UL : 100;
-        using var vm = new BareVm(vcpus, rounds);
+        using var vm = new BareVm(vcpus, rounds, protection);
         long[] events = new long[vcpus];
         vm.OnAccess = (vcpu, access) =>
         {
@@ -38,15 +39,16 @@ public sealed class KvmStressTests(ITestOutputHelper output)
     }
 
     [Theory]
-    [InlineData(2, 51)]
-    [InlineData(4, 52)]
-    public void No_event_is_lost_or_doubled_while_rights_change(int vcpus, int seed)
+    [InlineData(2, ProtectionMethod.Userfaultfd, 51)]
+    [InlineData(4, ProtectionMethod.Userfaultfd, 52)]
+    [InlineData(4, ProtectionMethod.Mprotect, 53)]
+    public void No_event_is_lost_or_doubled_while_rights_change(int vcpus, ProtectionMethod protection, int seed)
     {
-        Need();
+        Need(protection);
         ulong rounds = IsLong ? 300_000UL : 600;
         output.WriteLine($"seed {seed}");
         var random = new Random(seed);
-        using var vm = new BareVm(vcpus, rounds);
+        using var vm = new BareVm(vcpus, rounds, protection);
         var last = new (int Phase, ulong Count)[vcpus, BareVm.Pages];
         int[] phases = new int[BareVm.Pages]; // odd: writes are denied, and have been since before the phase began
         long events = 0, always = 0;
@@ -128,9 +130,9 @@ public sealed class KvmStressTests(ITestOutputHelper output)
         AssertCounters(vm, 2, Rounds);
     }
 
-    private static void Need()
+    private static void Need(ProtectionMethod protection = ProtectionMethod.Auto)
     {
-        string? obstacle = KvmProbe.FindObstacle();
+        string? obstacle = KvmProbe.FindObstacle() ?? (protection == ProtectionMethod.Userfaultfd ? KvmProbe.FindUserfaultObstacle() : null);
         Assert.SkipWhen(obstacle is not null, $"{obstacle}; NestedKvmTests runs this in an emulated host");
     }
 

@@ -44,7 +44,7 @@ public sealed partial class NestedGuestTests(NestedGuestTests.TestRun tests, Nes
             string build = AppContext.BaseDirectory.TrimEnd('/');
             Host = NestedHost.Run(
                 $"/dotnet/dotnet /extra/{Path.GetFileName(build)}/{typeof(TestRun).Assembly.GetName().Name}.dll -noColor"
-                + $" -class {typeof(KvmStressTests).FullName} -class {typeof(GuestViewTests).FullName}",
+                + $" -class {typeof(KvmStressTests).FullName} -class {typeof(MprotectViewTests).FullName} -class {typeof(UserfaultViewTests).FullName}",
                 build);
         }
 

@@ -13,7 +13,7 @@ internal static class KvmEvents
 
     public static int Run(double scale)
     {
-        using var emulated = new Emulated();
+        using var emulated = new WatchedGuest();
         using var stepped = new Stepped();
         _ = emulated.Run(WarmUp);
         _ = stepped.Run(WarmUp / 10);
@@ -23,39 +23,6 @@ internal static class KvmEvents
         pairs.AddTo(report, $"{Events} events a turn", 1e6, "0.0");
         report.Print("the peer takes as long at least, 5 times as long expected", pairs.Confidence.Low >= 1);
         return 0;
-    }
-
-    private sealed class Emulated : IPageTrackSubscriber, IDisposable
-    {
-        private readonly KvmGuest _guest = new(1UL << 40);
-        private int _left;
-
-        public Emulated() => _guest.Restrict(this);
-
-        public double Run(int events)
-        {
-            _left = events;
-            long start = Stopwatch.GetTimestamp();
-            _ = _guest.Vcpu.Run();
-            return Stopwatch.GetElapsedTime(start).TotalSeconds;
-        }
-
-        public PageTrackVerdict BeforeAccess(IVcpu vcpu, in PageTrackAccess access)
-        {
-            if (--_left == 0)
-                _guest.Vcpu.RequestStop();
-            return PageTrackVerdict.Allow;
-        }
-
-        public void SlotCreated(MemorySlot slot)
-        {
-        }
-
-        public void SlotFlushed(MemorySlot slot)
-        {
-        }
-
-        public void Dispose() => _guest.Dispose();
     }
 
     private sealed class Stepped : IDisposable

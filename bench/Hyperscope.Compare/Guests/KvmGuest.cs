@@ -10,13 +10,13 @@ internal sealed class KvmGuest : IDisposable
     private readonly ViewTable _views = new();
     private readonly KvmBackend _backend;
 
-    public KvmGuest(ulong rounds)
+    public KvmGuest(ulong rounds, ProtectionMethod protection = ProtectionMethod.Auto)
     {
         _ = _memory.AddSlot(new Gpa(0), BareGuest.Bytes);
         _ = _memory.TryLoad(new Gpa(0), BareGuest.Image(BareGuest.Loop(rounds)));
         var group = new ProcessorGroup(_memory, _views, new Machine.DeviceBus());
         Vcpu = group.AddVcpu(new CpuModel());
-        _backend = new KvmBackend(group);
+        _backend = new KvmBackend(group, protection: protection);
         Rewind();
     }
 

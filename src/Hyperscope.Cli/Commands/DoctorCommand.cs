@@ -81,10 +81,16 @@ internal sealed class DoctorCommand : CliCommand
             backends.Add((name, why, rows));
         }
 
+        string? protectionObstacle = obstacle is null ? HardwareBackend.FindUserfaultObstacle() : null;
         if (isJson)
-            PrintJson(backends);
-        else
-            PrintTable(backends);
+        {
+            PrintJson(backends, protectionObstacle);
+            return ExitCode.Done;
+        }
+
+        PrintTable(backends);
+        if (obstacle is null)
+            WriteWrapped(Console.Out, "kvm:", $"restricts pages with {(protectionObstacle is null ? "userfaultfd and mprotect" : $"mprotect alone: {protectionObstacle}")}");
         return ExitCode.Done;
     }
 
@@ -193,10 +199,16 @@ internal sealed class DoctorCommand : CliCommand
         output.WriteLine(line.ToString().TrimEnd());
     }
 
-    private void PrintJson(List<(string Name, string? Obstacle, Dictionary<string, RowResult> Rows)> backends)
+    private void PrintJson(List<(string Name, string? Obstacle, Dictionary<string, RowResult> Rows)> backends, string? protectionObstacle)
     {
         foreach ((string backend, string? obstacle, _) in backends)
-            Console.WriteJson(new BackendRecord(backend, obstacle is null, obstacle), CliJson.Default.BackendRecord);
+        {
+            string? protection = backend != "kvm" || obstacle is not null ? null : protectionObstacle is null ? "userfaultfd" : "mprotect";
+            Console.WriteJson(
+                new BackendRecord(backend, obstacle is null, obstacle, protection, protection is null ? null : protectionObstacle),
+                CliJson.Default.BackendRecord);
+        }
+
         foreach ((string backend, string? obstacle, Dictionary<string, RowResult> rows) in backends)
         {
             if (obstacle is not null)

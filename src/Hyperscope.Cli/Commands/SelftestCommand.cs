@@ -35,6 +35,8 @@ internal sealed class SelftestCommand : CliCommand
 
     private readonly Option<string?> _backend = BackendChoice.Option();
 
+    private readonly Option<string?> _protect = ProtectionChoice.Option();
+
     private readonly Option<string?> _rows = new("--rows") { Description = "Only these rows, such as 10,59,x22", HelpName = "list" };
 
     private readonly Option<bool> _json = new("--json") { Description = "Print one JSON object a row" };
@@ -48,7 +50,7 @@ internal sealed class SelftestCommand : CliCommand
             new("hyperscope selftest --rows 59,x26", "Two rows only"),
             new("hyperscope selftest --kvmi unix:/run/vm.sock --foreign-guest", "Another server, with whatever guest it runs"))
     {
-        foreach (Option option in (Option[])[_vcpus, _kvmi, _control, _foreignGuest, _rows, _backend, _json])
+        foreach (Option option in (Option[])[_vcpus, _kvmi, _control, _foreignGuest, _rows, _backend, _protect, _json])
             Options.Add(option);
         Validators.Add(result =>
         {
@@ -85,7 +87,13 @@ internal sealed class SelftestCommand : CliCommand
                     return rows;
                 }
 
-                return RunOwn(folder, parsed.GetValue(_vcpus), parsed.GetValue(_backend) ?? "software", Run);
+                // One of the first rows lets the VM run; a selection may be without it.
+                string[] start = wanted is null ? ["--paused"] : [];
+                return RunOwn(
+                    folder,
+                    parsed.GetValue(_vcpus),
+                    ["--backend", parsed.GetValue(_backend) ?? "software", "--kvm-protect", parsed.GetValue(_protect) ?? "auto", .. start],
+                    Run);
             },
             cancellation).ConfigureAwait(false);
         int Count(RowOutcome outcome) => results.Count(result => result.Outcome == outcome);
@@ -94,11 +102,12 @@ internal sealed class SelftestCommand : CliCommand
         return Count(RowOutcome.Failed) == 0 ? ExitCode.Done : ExitCode.Failed;
     }
 
-    private static IReadOnlyList<RowResult> RunOwn(DirectoryInfo folder, int vcpus, string backend, Func<ConformanceContext, IReadOnlyList<RowResult>> run)
+    private static IReadOnlyList<RowResult> RunOwn(
+        DirectoryInfo folder, int vcpus, string[] arguments, Func<ConformanceContext, IReadOnlyList<RowResult>> run)
     {
         Endpoint control = ChildVm.Socket(folder, "control");
-        using ChildVm vm = ChildVm.Start(folder, "--image", "builtin:selftest", "--vcpus", $"{vcpus}", "--memory", "8M", "--paused",
-            "--backend", backend, "--control", $"{control}");
+        using ChildVm vm = ChildVm.Start(
+            folder, ["--image", "builtin:selftest", "--vcpus", $"{vcpus}", "--memory", "8M", "--control", $"{control}", .. arguments]);
         using var manager = new ControlledVm(vm.ConnectWhenReady(() => ControlClient.Connect(control)), ChildVm.Socket(folder, "tool"));
         using var context = new ConformanceContext(manager, null, hasGuest: true) { VcpuCount = vcpus };
         return run(context);

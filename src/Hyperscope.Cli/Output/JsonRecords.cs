@@ -25,7 +25,7 @@ internal sealed record StepRecord(int Vcpu, int Step, string Rip, string Bytes, 
 
 internal sealed record SelftestRecord(string Id, string Area, string Claim, string Outcome, string Detail, double Milliseconds);
 
-internal sealed record BackendRecord(string Backend, bool Present, string? Obstacle);
+internal sealed record BackendRecord(string Backend, bool Present, string? Obstacle, string? Protection, string? ProtectionObstacle);
 
 internal sealed record DoctorRecord(string Backend, string Kind, string Name, bool Works, string? Reason);
 

@@ -2,6 +2,7 @@ using Hyperscope.Devices;
 using Hyperscope.Guests;
 using Hyperscope.Machine;
 using Hyperscope.X64;
+using Microsoft.Extensions.Logging;
 
 namespace Hyperscope.Cli.Running;
 
@@ -17,14 +18,14 @@ internal static class MachineFactory
 
     /// <summary>Makes a stopped VM with its guest loaded.</summary>
     /// <exception cref="CliException">The guest cannot be used.</exception>
-    public static VirtualMachine Create(VmRunRequest request, ISerialOutput serial)
+    public static VirtualMachine Create(VmRunRequest request, ISerialOutput serial, ILogger? logger = null)
     {
         try
         {
             GuestSource guest = request.Guest;
             if (guest.Image is { } image && image.StartsWith(Builtin, StringComparison.Ordinal))
-                return CreateBuiltin(image[Builtin.Length..], request, serial);
-            VirtualMachine vm = Make(request, serial, guest.Kernel is not null || guest.Boot is not null ? LinuxMemory : DefaultMemory);
+                return CreateBuiltin(image[Builtin.Length..], request, serial, logger);
+            VirtualMachine vm = Make(request, serial, logger, guest.Kernel is not null || guest.Boot is not null ? LinuxMemory : DefaultMemory);
             vm.Load(LoadImage(guest, vm, request.VcpuCount));
             return vm;
         }
@@ -34,7 +35,7 @@ internal static class MachineFactory
         }
     }
 
-    private static VirtualMachine CreateBuiltin(string name, VmRunRequest request, ISerialOutput serial)
+    private static VirtualMachine CreateBuiltin(string name, VmRunRequest request, ISerialOutput serial, ILogger? logger)
     {
         GuestProgram program = name switch
         {
@@ -44,12 +45,12 @@ internal static class MachineFactory
         };
         if (name == "demo" && request.VcpuCount > 1)
             throw new CliException("the demo guest has one vCPU");
-        VirtualMachine vm = Make(request, serial, program.MinimumMemory);
+        VirtualMachine vm = Make(request, serial, logger, program.MinimumMemory);
         vm.Load(program.Pieces, program.InitialState);
         return vm;
     }
 
-    private static VirtualMachine Make(VmRunRequest request, ISerialOutput serial, ulong defaultMemory) => new(new VirtualMachineOptions
+    private static VirtualMachine Make(VmRunRequest request, ISerialOutput serial, ILogger? logger, ulong defaultMemory) => new(new VirtualMachineOptions
     {
         Name = request.Name,
         Id = request.Uuid ?? Guid.NewGuid(),
@@ -57,6 +58,8 @@ internal static class MachineFactory
         MemoryFile = request.MemoryFile?.FullName,
         VcpuCount = request.VcpuCount,
         Backend = request.Backend.Resolve(),
+        Protection = request.Protection,
+        Logger = logger,
         SerialOutput = serial,
         Clock = request.IsDeterministic ? new InstructionClock() : null,
         WallClock = request.IsDeterministic ? DateTimeOffset.UnixEpoch.AddYears(50) : null,

@@ -1,3 +1,4 @@
+using Hyperscope.Kvm;
 using Hyperscope.Machine;
 
 namespace Hyperscope.Cli.Running;
@@ -25,6 +26,9 @@ internal sealed record VmRunRequest
 
     /// <summary>What executes guest code.</summary>
     public BackendChoice Backend { get; init; } = BackendChoice.Software;
+
+    /// <summary>How the KVM back end protects memory.</summary>
+    public ProtectionMethod Protection { get; init; }
 
     /// <summary>Time, date and random numbers are the same in each run.</summary>
     public bool IsDeterministic { get; init; }

@@ -15,7 +15,6 @@ internal static class VmRunner
     public static async Task<int> RunAsync(VmRunRequest request, CliConsole console, CancellationToken cancellation)
     {
         using var serial = new StreamSerialOutput(console.Binary);
-        await using VirtualMachine vm = MachineFactory.Create(request, serial);
         using ILoggerFactory logging = LoggerFactory.Create(builder => builder
             .AddSimpleConsole(static options =>
             {
@@ -24,6 +23,7 @@ internal static class VmRunner
             })
             .AddConsole(static options => options.LogToStandardErrorThreshold = LogLevel.Trace)
             .SetMinimumLevel(request.IsVerbose ? LogLevel.Debug : LogLevel.Warning));
+        await using VirtualMachine vm = MachineFactory.Create(request, serial, logging.CreateLogger<VirtualMachine>());
         using var introspector = new Introspector(vm, logging.CreateLogger<Introspector>());
         await using IntrospectionHost? tools = StartTools(request, introspector, console);
         await using ControlServer? control = request.ControlAt is { } at ? new ControlServer(vm, introspector, at) : null;

@@ -67,6 +67,8 @@ internal sealed class VmRunCommand : CliCommand
 
     private readonly Option<string?> _backend = BackendChoice.Option();
 
+    private readonly Option<string?> _protect = ProtectionChoice.Option();
+
     private readonly Option<string?> _clock = new("--clock")
     {
         Description = "Where guest time comes from: host (unless given), or deterministic, from the instructions of a single vCPU, so that runs repeat",
@@ -152,7 +154,7 @@ internal sealed class VmRunCommand : CliCommand
             new("hyperscope vm run --boot debian --kvmi-listen unix:/run/vm.sock --deny vm-write-physical", "Tools may look, not touch"))
     {
         foreach (Option option in (Option[])[_image, _mode, _address, _kernel, _initrd, _append, _boot, _add, _firmware, _memory, _memoryFile, _vcpus, _backend,
-            _clock, _connect, _connectGreeting, _secret, _dialect, _name, _uuid, _listen, _control, _allow, _deny, _paused, _verbose])
+            _protect, _clock, _connect, _connectGreeting, _secret, _dialect, _name, _uuid, _listen, _control, _allow, _deny, _paused, _verbose])
         {
             Options.Add(option);
         }
@@ -210,6 +212,7 @@ internal sealed class VmRunCommand : CliCommand
             MemoryFile = parsed.GetValue(_memoryFile),
             VcpuCount = parsed.GetValue(_vcpus),
             Backend = new BackendChoice(parsed.GetValue(_backend) ?? "software"),
+            Protection = ProtectionChoice.Parse(parsed.GetValue(_protect)),
             IsDeterministic = parsed.GetValue(_clock) == "deterministic",
             ConnectTo = parsed.GetValue(_connectGreeting) ?? parsed.GetValue(_connect),
             HasHandshake = parsed.GetValue(_connectGreeting) is not null,
