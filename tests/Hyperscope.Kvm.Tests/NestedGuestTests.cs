@@ -33,7 +33,7 @@ public sealed partial class NestedGuestTests(NestedGuestTests.TestRun tests, Nes
     private static void Need(NestedHost host, string sign)
     {
         Assert.SkipWhen(host.Missing is not null, host.Missing ?? "");
-        Assert.SkipWhen(host.IsOutOfTime && !host.Talk.Contains(sign, StringComparison.Ordinal), "the emulated host ran out of time");
+        Assert.SkipWhen(host.Unfinished is not null && !host.Talk.Contains(sign, StringComparison.Ordinal), host.Unfinished ?? "");
     }
 
     /// <summary>The boot that runs the tests.</summary>
@@ -63,6 +63,7 @@ public sealed partial class NestedGuestTests(NestedGuestTests.TestRun tests, Nes
 
             """;
 
-        internal NestedHost Host { get; } = NestedHost.Run(BootLinux, "artifacts/debian");
+        // One processor: with two that run at once, emulated hosts on busy machines have panicked in their own kernels.
+        internal NestedHost Host { get; } = NestedHost.Run(BootLinux, "artifacts/debian", processors: 1);
     }
 }

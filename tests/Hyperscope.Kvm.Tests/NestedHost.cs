@@ -1,13 +1,15 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.CompilerServices;
 
 namespace Hyperscope.Kvm.Tests;
 
 /// <summary>One boot of eng/nested-kvm, which ends it after five minutes.</summary>
 /// <param name="Missing">Why it cannot be had here; null: it can.</param>
-/// <param name="IsOutOfTime">A busy machine: an emulated processor with nested pages is slow.</param>
+/// <param name="Unfinished">Why it did not come to the end of the commands: a busy machine, for an emulated processor with nested pages is slow,
+/// or a mistake of the emulator that its own kernel does not survive. Null: it did.</param>
 /// <param name="Talk">What the commands printed.</param>
-internal sealed record NestedHost(string? Missing, bool IsOutOfTime, string Talk)
+internal sealed record NestedHost(string? Missing, string? Unfinished, string Talk)
 {
     /// <summary>The collection of those who boot one: two at once would only slow each other down.</summary>
     public const string OneAtATime = "nested host";
@@ -15,21 +17,29 @@ internal sealed record NestedHost(string? Missing, bool IsOutOfTime, string Talk
     /// <summary>Boots and runs shell commands.</summary>
     /// <param name="commands">For the shell inside.</param>
     /// <param name="extra">Files and folders, from the root of the repository, to put into /extra.</param>
-    public static NestedHost Run(string commands, string extra = "")
+    /// <param name="processors">How many it has.</param>
+    public static NestedHost Run(string commands, string extra = "", int processors = 2)
     {
         string script = Path.Combine(Root(), "eng", "nested-kvm");
-        (int status, string talk) = Start(script, extra, "fetch");
+        (int status, string talk) = Start(script, extra, processors, "fetch");
         if (status != 0)
-            return new NestedHost(talk.Trim().ReplaceLineEndings(" "), false, "");
-        const int OutOfTime = 124;
-        (status, talk) = Start(script, extra, "run", commands);
-        return new NestedHost(null, status == OutOfTime, talk);
+            return new NestedHost(talk.Trim().ReplaceLineEndings(" "), null, "");
+        (status, talk) = Start(script, extra, processors, "run", commands);
+        const int OutOfTime = 124, Panicked = 125;
+        string? unfinished = status switch
+        {
+            OutOfTime => "the emulated host ran out of time",
+            Panicked => "the kernel of the emulated host panicked",
+            _ => null,
+        };
+        return new NestedHost(null, unfinished, talk);
     }
 
-    private static (int Status, string Talk) Start(string script, string extra, params string[] arguments)
+    private static (int Status, string Talk) Start(string script, string extra, int processors, params string[] arguments)
     {
         var start = new ProcessStartInfo(script, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["NESTED_EXTRA"] = extra;
+        start.Environment["NESTED_CPUS"] = processors.ToString(CultureInfo.InvariantCulture);
         if (NativeProgram() is { } native)
             start.Environment["NESTED_NATIVE"] = native;
 #if DEBUG
