@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 using System.Runtime.CompilerServices;
 
 namespace Hyperscope.Kvm.Tests;
@@ -17,14 +16,13 @@ internal sealed record NestedHost(string? Missing, string? Unfinished, string Ta
     /// <summary>Boots and runs shell commands.</summary>
     /// <param name="commands">For the shell inside.</param>
     /// <param name="extra">Files and folders, from the root of the repository, to put into /extra.</param>
-    /// <param name="processors">How many it has.</param>
-    public static NestedHost Run(string commands, string extra = "", int processors = 2)
+    public static NestedHost Run(string commands, string extra = "")
     {
         string script = Path.Combine(Root(), "eng", "nested-kvm");
-        (int status, string talk) = Start(script, extra, processors, "fetch");
+        (int status, string talk) = Start(script, extra, "fetch");
         if (status != 0)
             return new NestedHost(talk.Trim().ReplaceLineEndings(" "), null, "");
-        (status, talk) = Start(script, extra, processors, "run", commands);
+        (status, talk) = Start(script, extra, "run", commands);
         const int OutOfTime = 124, Panicked = 125;
         string? unfinished = status switch
         {
@@ -35,11 +33,10 @@ internal sealed record NestedHost(string? Missing, string? Unfinished, string Ta
         return new NestedHost(null, unfinished, talk);
     }
 
-    private static (int Status, string Talk) Start(string script, string extra, int processors, params string[] arguments)
+    private static (int Status, string Talk) Start(string script, string extra, params string[] arguments)
     {
         var start = new ProcessStartInfo(script, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["NESTED_EXTRA"] = extra;
-        start.Environment["NESTED_CPUS"] = processors.ToString(CultureInfo.InvariantCulture);
         if (NativeProgram() is { } native)
             start.Environment["NESTED_NATIVE"] = native;
 #if DEBUG
