@@ -182,6 +182,17 @@ public sealed unsafe partial class SoftwareVcpu
         return _blocks.Add(gpa, linear, (byte)codeSize, variant, (int)(op - first));
     }
 
+    // A block of one instruction.
+    private static void EmitSingle(Op* op, in Insn insn, CodeSize codeSize)
+    {
+        OpEmitter.Emit(op, insn);
+        ulong next = (insn.Rip + insn.Length) & insn.RipMask;
+        if (insn.Row.Has(RowFlags.EndsBlock))
+            _ = WriteExit(op, 1, (ulong)insn.Immediate, next);
+        else
+            _ = EndWithFallThrough(op + 1, next, codeSize, 1);
+    }
+
     private static void EmitInvalid(Op* op, DecodeOutcome outcome, ulong rip, CodeSize codeSize, int index)
     {
         *op = default;
@@ -255,12 +266,7 @@ public sealed unsafe partial class SoftwareVcpu
         else
         {
             Accelerator?.Fetch(StateNeededBy(insn));
-            OpEmitter.Emit(op, insn);
-            ulong next = (rip + insn.Length) & insn.RipMask;
-            if (insn.Row.Has(RowFlags.EndsBlock))
-                _ = WriteExit(op, 1, (ulong)insn.Immediate, next);
-            else
-                _ = EndWithFallThrough(op + 1, next, codeSize, 1);
+            EmitSingle(op, insn, codeSize);
         }
 
         // Attention makes whatever ends the instruction come back here instead of going on.

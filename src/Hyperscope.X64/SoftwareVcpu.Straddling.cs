@@ -51,13 +51,8 @@ public sealed unsafe partial class SoftwareVcpu
         }
 
         Op* op = _blocks.Reserve();
-        OpEmitter.Emit(op, insn);
+        EmitSingle(op, insn, codeSize);
         op->Bits |= OpBits.CrossesPage;
-        ulong next = (rip + insn.Length) & insn.RipMask;
-        if (insn.Row.Has(RowFlags.EndsBlock))
-            _ = WriteExit(op, 1, (ulong)insn.Immediate, next);
-        else
-            _ = EndWithFallThrough(op + 1, next, codeSize, 1);
         *(ulong*)(op + SecondFrameSlot) = frame;
         isLinkable = true;
         return _blocks.Add(gpa, linear, (byte)codeSize, variant: 0, StraddlingSlots, frame);
