@@ -1,7 +1,7 @@
 namespace Hyperscope.Client;
 
 /// <summary>vCPUs that stand still until this is disposed: <c>await using StoppedVcpus stopped = await StoppedVcpus.StopAsync(vm, vm.Vcpus);</c></summary>
-/// <remarks>Takes the PAUSE_VCPU events of the VM meanwhile.</remarks>
+/// <remarks>Takes the PAUSE_VCPU events of the VM meanwhile, unless there is none to stop.</remarks>
 public sealed class StoppedVcpus : IAsyncDisposable
 {
     private readonly TaskCompletionSource _release = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -24,7 +24,8 @@ public sealed class StoppedVcpus : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(vm);
         ArgumentNullException.ThrowIfNull(vcpus);
         var stopped = new StoppedVcpus(vm, vcpus.Count);
-        stopped._handling = vm.OnAsync<PauseVcpuEvent>(stopped.HandleAsync);
+        if (vcpus.Count != 0)
+            stopped._handling = vm.OnAsync<PauseVcpuEvent>(stopped.HandleAsync);
         try
         {
             await Task.WhenAll(vcpus.Select(vcpu => vcpu.PauseAsync(wait: true, cancellation).AsTask())).ConfigureAwait(false);

@@ -52,6 +52,15 @@ public sealed class StoppedVcpusTests
         Assert.InRange((await stopped.EventsAsync(Hooked.Cancel)).Count, 0, 1);
     }
 
+    [Fact]
+    public async Task To_stop_none_takes_no_events()
+    {
+        await using Hooked hooked = await Hooked.StartAsync();
+        using IDisposable taken = hooked.Vm.On<PauseVcpuEvent>(static e => e.Continue());
+        await using StoppedVcpus stopped = await StoppedVcpus.StopAsync(hooked.Vm, [], Hooked.Cancel);
+        Assert.Empty(await stopped.EventsAsync(Hooked.Cancel));
+    }
+
     private static async Task<StoppedVcpus> StopBothAsync(Hooked hooked)
     {
         Task<StoppedVcpus> stopping = StoppedVcpus.StopAsync(hooked.Vm, hooked.Vm.Vcpus, Hooked.Cancel);
