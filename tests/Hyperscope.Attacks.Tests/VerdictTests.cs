@@ -135,12 +135,14 @@ public sealed class VerdictTests(LabGuest lab)
     }
 
     [Fact]
-    public async Task Process_that_is_not_there_is_noted()
+    public async Task Process_that_is_not_there_is_noted_and_no_other_is_guarded()
     {
         await using ArmedTool armed = await ArmAsync("rules: [{kind: w-xor-x, processes: [no-such, 4194303]}]", new GuardOptions());
         Assert.Equal(
             ["rule w-xor-x: there is no process 4194303", "rule w-xor-x: there is no process no-such"],
             armed.Guard.Arming!.Notes.Order(StringComparer.Ordinal));
+        Assert.Equal("status 42", (await lab.RunAsync($"cd {Path.GetDirectoryName(LabFiles.WriterOfItself)}; ./attack; echo status $?; cd /"))[^1]);
+        Assert.Empty(_seen);
     }
 
     [Fact]

@@ -115,7 +115,7 @@ internal sealed class WriteXorExecuteRule : GuardRule
         }
     }
 
-    private bool IsGuarded(string path) => !path.StartsWith('/') || _images.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, path, ignoreCase: false));
+    private bool IsGuarded(string path) => (_images.Count != 0 && !path.StartsWith('/')) || _images.Any(pattern => FileSystemName.MatchesSimpleExpression(pattern, path, ignoreCase: false));
 
     private bool IsOtherProgram(HookCall call) => !_followsProcesses
         && _session.Kernel.ReadPointer(new Gva(call.Registers.Rdi) + (ulong)_program.Offset("filename")) is { } name
